@@ -22,15 +22,15 @@ import epic100.clips.dataset
 import epic100.model.registered
 from epic100.base.errors import EpicError
 from epic100.migrate.checkpoint import migrate_model
-from epic100.model.foreign import (
-    build_foreign,
+from epic100.model.model_file import TrainedModel, load_model, save_model
+from epic100.model.untrusted import (
+    build_untrusted,
     clean_dataset,
     clean_model,
     clean_pipeline,
     parse_config,
 )
-from epic100.model.foreign_steps import STEPS
-from epic100.model.model_file import TrainedModel, load_model, save_model
+from epic100.model.untrusted_steps import STEPS
 from epic100.model.views import view_pipeline
 from epic100.prediction.encoder import source_of_model
 from epic100.prediction.work import Job, WorkItem
@@ -63,7 +63,7 @@ def changed(key: str, value, model=MODEL) -> dict:
 
 def build(model) -> None:
     """Build the model of a file that has small weights."""
-    build_foreign(clean_model(model, "model.pth"), small_weights(), "its config", "model.pth")
+    build_untrusted(clean_model(model, "model.pth"), small_weights(), "its config", "model.pth")
 
 
 def save_with(config: dict) -> None:

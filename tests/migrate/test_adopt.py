@@ -11,10 +11,10 @@ from epic100.cli.program import main
 from epic100.migrate import adopt as adopting
 from epic100.migrate.adopt import adopt, adopt_encoder, sort_as_actions
 from epic100.model.encoders import QuickGELU
-from epic100.model.foreign import open_foreign
 from epic100.model.forward import scores_of_views
 from epic100.model.model_file import load_model
 from epic100.model.published import published
+from epic100.model.untrusted import open_untrusted
 from epic100.model.views import frames_of_2d
 from epic100.model.weights import read_weights
 from support.published_weights import (
@@ -47,7 +47,7 @@ def adopted(name, folder, change=None, **csvs):
 @pytest.mark.parametrize("name", [name for name in published() if name != "avion_b_no_llm"])
 def test_an_adopted_model_gives_the_scores_of_its_authors_code(name, tmp_path):
     trained, _ = adopted(name, tmp_path)
-    model, pipeline = open_foreign(trained, str(tmp_path / "ours.pth"))
+    model, pipeline = open_untrusted(trained, str(tmp_path / "ours.pth"))
     np.random.seed(0)  # TRN draws relations of frames.
     with torch.inference_mode():
         scores = torch.cat(list(scores_of_views(model, [clips(name)], 2, frames_of_2d(pipeline))))

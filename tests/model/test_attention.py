@@ -11,9 +11,9 @@ from support.memory import saved_for_backward
 SMALL = {"embed_dims": 48, "depth": 3, "num_heads": 4, "img_size": 32, "num_frames": 8}
 
 
-def backbone(kind, **options):
+def backbone(backbone_type, **options):
     """A small transformer whose weights are random, with the same seed each time, and never 0."""
-    built = MODELS.build({"type": kind, **SMALL, **options})
+    built = MODELS.build({"type": backbone_type, **SMALL, **options})
     generator = torch.Generator().manual_seed(0)
     for value in built.parameters():
         torch.nn.init.normal_(value, std=0.2, generator=generator)
@@ -82,10 +82,10 @@ def test_a_recomputed_block_learns_only_if_what_it_gets_requires_gradients():
     assert all(value.grad is None for value in model.blocks[0].parameters())
 
 
-@pytest.mark.parametrize("kind", ["AvionVisionTransformer", "LavilaVisionTransformer"])
-def test_a_frozen_encoder_only_computes(kind):
+@pytest.mark.parametrize("backbone_type", ["AvionVisionTransformer", "LavilaVisionTransformer"])
+def test_a_frozen_encoder_only_computes(backbone_type):
     learning, frozen = (
-        backbone(kind, frozen=value, drop_path_rate=0.5).train() for value in (False, True)
+        backbone(backbone_type, frozen=value, drop_path_rate=0.5).train() for value in (False, True)
     )
     assert learning(clips()).requires_grad and not frozen(clips()).requires_grad
     assert not any(value.requires_grad for value in frozen.parameters())

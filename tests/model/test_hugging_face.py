@@ -12,16 +12,19 @@ from epic100.base.errors import EpicError
 from epic100.model.hugging_face import backbone_config
 from epic100.model.hugging_face_folder import HuggingFaceFolder, license_of, open_folder, pixels
 from epic100.model.mmaction_import import build
-from support.hugging_face import IMAGES, MODEL_TYPES, SIZE, WIDTH, make_encoder
+from support.hugging_face import ENCODER_TYPES, IMAGE_ENCODERS, SIZE, WIDTH, make_encoder
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A folder of each kind of encoder."""
+    """A folder of each type of encoder."""
     home = tmp_path_factory.mktemp("encoders")
-    return {kind: make_encoder(home / kind, kind) for kind in MODEL_TYPES}
+    return {
+        encoder_type: make_encoder(home / encoder_type, encoder_type)
+        for encoder_type in ENCODER_TYPES
+    }
 
 
 def clips_for(folder):
@@ -47,17 +50,17 @@ def recognizer(folder, neck="AttentivePooling", **changes):
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-@pytest.mark.parametrize("kind", MODEL_TYPES)
-def test_scores_are_those_of_transformers_own_forward_pass(folders, kind, frozen):
-    model = recognizer(folders[kind], neck="MeanOfTokens", frozen=frozen)
+@pytest.mark.parametrize("encoder_type", ENCODER_TYPES)
+def test_scores_are_those_of_transformers_own_forward_pass(folders, encoder_type, frozen):
+    model = recognizer(folders[encoder_type], neck="MeanOfTokens", frozen=frozen)
     model.init_weights()
     model.eval()
-    clips = clips_for(folders[kind])
+    clips = clips_for(folders[encoder_type])
     with torch.no_grad():
         batch = {"inputs": list(clips[:, None]), "data_samples": None}
         inputs = model.data_preprocessor(batch, False)["inputs"]
         scores = model(inputs, mode="tensor", stage="head")
-        processor, encoder = open_folder(folders[kind], kind)
+        processor, encoder = open_folder(folders[encoder_type], encoder_type)
         tokens = encoder(**pixels(processor, clips)).last_hidden_state
         # The tokens of the frames of a clip are those of eight pictures.
         mean = tokens.reshape(2, -1, WIDTH).mean(dim=1)
@@ -66,13 +69,13 @@ def test_scores_are_those_of_transformers_own_forward_pass(folders, kind, frozen
     assert torch.allclose(scores, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", MODEL_TYPES)
-def test_a_frozen_encoder_has_no_gradients_and_is_not_saved(folders, kind):
-    model = recognizer(folders[kind])
+@pytest.mark.parametrize("encoder_type", ENCODER_TYPES)
+def test_a_frozen_encoder_has_no_gradients_and_is_not_saved(folders, encoder_type):
+    model = recognizer(folders[encoder_type])
     model.train()
     names = {name for name, _ in model.named_parameters()} | model.state_dict().keys()
     assert {name for name in names if name.startswith("backbone.")} == {"backbone.digest"}
-    tokens = model.backbone(clips_for(folders[kind]).float())
+    tokens = model.backbone(clips_for(folders[encoder_type]).float())
     assert not tokens.requires_grad and not model.backbone.unsaved[0].training
     pooled, losses = model.neck(tokens)
     assert pooled.shape == (2, WIDTH) and losses == {}
@@ -85,9 +88,9 @@ def test_a_frozen_encoder_moves_with_its_model(folders):
     assert {value.device.type for value in backbone.unsaved[0].parameters()} == {"meta"}
 
 
-@pytest.mark.parametrize("kind", MODEL_TYPES)
-def test_a_fine_tuned_encoder_learns_and_is_saved(folders, tmp_path, kind):
-    folder = shutil.copytree(folders[kind], tmp_path / "encoder")
+@pytest.mark.parametrize("encoder_type", ENCODER_TYPES)
+def test_a_fine_tuned_encoder_learns_and_is_saved(folders, tmp_path, encoder_type):
+    folder = shutil.copytree(folders[encoder_type], tmp_path / "encoder")
     model = recognizer(folder, frozen=False)
     model.init_weights()
     clips = clips_for(folder).float()
@@ -101,7 +104,11 @@ def test_a_fine_tuned_encoder_learns_and_is_saved(folders, tmp_path, kind):
     # Built again from the saved weights, it needs no folder.
     shutil.rmtree(folder)
     spec = {key: getattr(model.backbone, key) for key in ("fingerprint", "channels")}
-    spec = backbone_config(folders[kind], frozen=False) | spec | {"encoder_folder": str(folder)}
+    spec = (
+        backbone_config(folders[encoder_type], frozen=False)
+        | spec
+        | {"encoder_folder": str(folder)}
+    )
     again = build({"type": "HuggingFaceBackbone", **spec}).eval()
     again.load_state_dict(model.backbone.state_dict())
     with torch.no_grad():
@@ -136,15 +143,15 @@ def test_attentive_pooling_tells_the_order_of_tokens(blocks):
     assert forward.shape == (2, 48) and not torch.allclose(forward, backward, atol=1e-6)
 
 
-def test_kinds_of_pictures_are_seen_frame_by_frame(folders):
-    for kind in MODEL_TYPES:
-        spec = backbone_config(folders[kind], frozen=True)
+def test_image_encoders_see_frame_by_frame(folders):
+    for encoder_type in ENCODER_TYPES:
+        spec = backbone_config(folders[encoder_type], frozen=True)
         backbone = build({"type": "HuggingFaceBackbone", **spec})
-        assert backbone.sees_pictures == (kind in IMAGES)
+        assert backbone.sees_single_frames == (encoder_type in IMAGE_ENCODERS)
 
 
 @pytest.mark.parametrize(
-    "kind, name, changes, words",
+    "encoder_type, name, changes, words",
     [
         ("videomae", None, None, "has no .*safetensors, and no other form of weights is read"),
         ("clip", "config.json", {"model_type": "clip_text_model"}, "its model_type is clip_text"),
@@ -154,9 +161,9 @@ def test_kinds_of_pictures_are_seen_frame_by_frame(folders):
     ids=["pickles alone", "head of texts", "other size", "384 pixels"],
 )
 def test_a_folder_that_is_no_encoder_is_refused_in_one_line(
-    folders, tmp_path, kind, name, changes, words
+    folders, tmp_path, encoder_type, name, changes, words
 ):
-    folder = shutil.copytree(folders[kind], tmp_path / "encoder")
+    folder = shutil.copytree(folders[encoder_type], tmp_path / "encoder")
     if name is None:
         (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     else:

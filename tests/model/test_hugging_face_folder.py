@@ -16,9 +16,9 @@ from epic100.model.hugging_face_folder import IMAGE_MODELS, HuggingFaceFolder, o
 from epic100.prediction.encoder import clip_pipeline
 from epic100.video.sheet import Video
 from support.hugging_face import (
+    ENCODER_TYPES,
     FRAMES,
-    IMAGES,
-    MODEL_TYPES,
+    IMAGE_ENCODERS,
     SIZE,
     WIDTH,
     make_encoder,
@@ -30,9 +30,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A folder of each kind of encoder."""
+    """A folder of each type of encoder."""
     home = tmp_path_factory.mktemp("encoders")
-    return {kind: make_encoder(home / kind, kind) for kind in MODEL_TYPES}
+    return {
+        encoder_type: make_encoder(home / encoder_type, encoder_type)
+        for encoder_type in ENCODER_TYPES
+    }
 
 
 @pytest.fixture(scope="module")
@@ -66,25 +69,25 @@ def test_sizes_that_a_config_leaves_out_are_transformers_defaults(model_type):
     assert IMAGE_MODELS[model_type][1:] == (config.image_size, config.patch_size)
 
 
-@pytest.mark.parametrize("kind", MODEL_TYPES)
-def test_pixels_are_nearly_those_of_transformers_processor(folders, clip_of, kind):
+@pytest.mark.parametrize("encoder_type", ENCODER_TYPES)
+def test_pixels_are_nearly_those_of_transformers_processor(folders, clip_of, encoder_type):
     """The video is shrunk ten times, where resizing filters differ most."""
-    own_processor, _ = open_folder(folders[kind], kind)
+    own_processor, _ = open_folder(folders[encoder_type], encoder_type)
 
     def pixels_of(clip):
         (values,) = pixels(own_processor, clip).values()
         return values
 
-    pipeline = clip_pipeline(HuggingFaceFolder(folders[kind]))
+    pipeline = clip_pipeline(HuggingFaceFolder(folders[encoder_type]))
     ours = pixels_of(clip_of(pipeline))
     whole_pictures = [*pipeline[:2], {"type": "DecodeSegment"}, *pipeline[3:]]
     pictures = clip_of(whole_pictures)[0].transpose(0, 1)
-    is_squeezed = kind in ("siglip", "dinov3_vit")
-    # Their processor squeezes the whole picture into a square, and ours takes the middle square.
+    is_squeezed = encoder_type in ("siglip", "dinov3_vit")
+    # Their processor squeezes the complete frame into a square, and ours takes the middle square.
     if is_squeezed:
         pictures = pictures[..., 140:500]
-    (theirs,) = processor(kind)(list(pictures), return_tensors="pt").values()
-    frames = (8,) if kind in IMAGES else (1, FRAMES)
+    (theirs,) = processor(encoder_type)(list(pictures), return_tensors="pt").values()
+    frames = (8,) if encoder_type in IMAGE_ENCODERS else (1, FRAMES)
     assert ours.shape == theirs.shape == (*frames, 3, SIZE, SIZE)
     black, white = (
         pixels_of(torch.full((1, 3, 1, SIZE, SIZE), value, dtype=torch.uint8)) for value in (0, 255)
@@ -138,7 +141,7 @@ def changed(name, **changes):
 
 
 @pytest.mark.parametrize(
-    "kind, change, words",
+    "encoder_type, change, words",
     [
         pytest.param(
             "videomae",
@@ -150,7 +153,7 @@ def changed(name, **changes):
             "videomae",
             changed(CONFIG, auto_map={"AutoModel": "modeling_own.Own"}),
             "its auto_map is ",
-            id="code of its own",
+            id="its own code",
         ),
         pytest.param(
             "videomae",
@@ -203,7 +206,7 @@ def changed(name, **changes):
         pytest.param(
             "videomae",
             name_shard_outside,
-            "cannot be built .*names '../outside.safetensors', which is not beside it",
+            "cannot be built .*names '../outside.safetensors', which is not in this folder",
             id="shard outside the folder",
         ),
         pytest.param(
@@ -280,8 +283,10 @@ def changed(name, **changes):
         ),
     ],
 )
-def test_a_folder_without_a_complete_safe_model_is_refused(folders, tmp_path, kind, change, words):
-    folder = shutil.copytree(folders[kind], tmp_path / "encoder")
+def test_a_folder_without_a_complete_safe_model_is_refused(
+    folders, tmp_path, encoder_type, change, words
+):
+    folder = shutil.copytree(folders[encoder_type], tmp_path / "encoder")
     change(folder)
     with pytest.raises(EpicError, match=words) as caught:
         HuggingFaceFolder(folder).open()

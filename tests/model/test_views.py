@@ -54,7 +54,8 @@ MODELS_2D = {
         {"type": "TSMHead", "num_segments": FRAMES, "is_shift": True, **HEAD},
     ),
 }
-# These pipelines take single frames, clips over the whole segment, and clips of a fixed interval.
+# These pipelines take single frames, clips over the complete segment, and clips of a fixed
+# interval.
 SPARSE = [
     {"type": "SampleFrames", "clip_len": 1, "num_clips": 8},
     {"type": "DecodeSegment", "short_side": 256},
@@ -185,7 +186,7 @@ def test_only_5_d_weights_become_channels_last():
 
 
 @pytest.mark.parametrize(
-    "steps, kind, clips, frames_of_2d_model",
+    "steps, sampling_type, clips, frames_of_2d_model",
     [
         pytest.param(DENSE, "dense", 10, None, id="dense"),
         pytest.param(SEGMENT, "segment", 1, 16, id="segment"),
@@ -194,9 +195,9 @@ def test_only_5_d_weights_become_channels_last():
     ],
 )
 def test_the_default_views_follow_from_how_frames_are_sampled(
-    steps, kind, clips, frames_of_2d_model
+    steps, sampling_type, clips, frames_of_2d_model
 ):
-    assert sampling_of(steps).kind == kind
+    assert sampling_of(steps).sampling_type == sampling_type
     assert chosen_views(steps, clips=None, crops=1) == (clips, 1)
     assert frames_of_2d(steps) == frames_of_2d_model
 
@@ -229,7 +230,7 @@ CROPPED = {**DECODED, "crop": "centre", "size": 160}
         pytest.param(SPARSE, 1, 3, IN_THREE, id="three crops for one"),
         pytest.param(IN_THREE, 1, 1, [*SPARSE[:2], CENTRE, SPARSE[3]], id="one crop for three"),
         pytest.param(
-            IN_THREE, 1, "whole", [*SPARSE[:2], SPARSE[3]], id="whole picture for three crops"
+            IN_THREE, 1, "whole", [*SPARSE[:2], SPARSE[3]], id="full frame for three crops"
         ),
         pytest.param(
             SEGMENT,
@@ -254,7 +255,7 @@ CROPPED = {**DECODED, "crop": "centre", "size": 160}
             1,
             "whole",
             [SPARSE[0], DECODED],
-            id="whole picture for a decoded crop",
+            id="full frame for a decoded crop",
         ),
         pytest.param(
             [SPARSE[0], CROPPED],

@@ -23,8 +23,8 @@ from epic100.base.errors import EpicError
 from epic100.base.torch_file import read_tensors, write_tensors
 from epic100.features.participant import Features, read_features, write_features
 from epic100.migrate.checkpoint import read_checkpoint
-from epic100.model.foreign import clean_model, clean_pipeline, parse_config
 from epic100.model.model_file import TrainedModel, load_model, save_model, test_pipeline_of
+from epic100.model.untrusted import clean_model, clean_pipeline, parse_config
 from epic100.scan.h264 import slice_header
 from epic100.scan.h264_stream import H264Stream
 from epic100.scoring.predictions import (

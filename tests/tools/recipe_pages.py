@@ -236,7 +236,7 @@ def pictures(config: Config) -> dict[str, Any]:
     test_steps = {step.type: step for step in test}
     sampling = sampling_of(train)
     frames = f"{sampling.frames} over the segment"
-    if sampling.kind == "dense":
+    if sampling.sampling_type == "dense":
         frames = f"{sampling.frames} x {sampling.interval} at {sampling.fps}"
     crop = steps["DecodeSegment"]
     flipping = TRANSFORMS.build(steps.get("Flip", crop))

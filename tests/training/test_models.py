@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "kind, outputs_of_classes, last_layers",
+    "model_type, outputs_of_classes, last_layers",
     [
         pytest.param("TPN", 0, ["cls_head.fc_cls", "neck.aux_head.fc"], id="TPN"),
         # Its head has outputs for 97 verbs and 300 nouns, too.
@@ -27,11 +27,11 @@ pytestmark = pytest.mark.slow
     ],
 )
 def test_a_head_of_mmaction2_learns_and_predicts_the_same_each_time(
-    lab, tmp_path, kind, outputs_of_classes, last_layers
+    lab, tmp_path, model_type, outputs_of_classes, last_layers
 ):
     results = copy_results(lab, tmp_path, segments=4)
     chosen = {
-        "config": str(Path(__file__).parent / f"data/{kind.lower()}.py"),
+        "config": str(Path(__file__).parent / f"data/{model_type.lower()}.py"),
         "load_from": None,
         "device": "cpu",
         "epochs": 1,
@@ -43,7 +43,7 @@ def test_a_head_of_mmaction2_learns_and_predicts_the_same_each_time(
     outputs = len(model.pairs) + outputs_of_classes
     assert sum(model.outputs.values()) == outputs
     head = model.config["model"]["cls_head"]
-    assert (head["type"], head["num_classes"]) == (f"{kind}Head", outputs)
+    assert (head["type"], head["num_classes"]) == (f"{model_type}Head", outputs)
     assert {len(model.state_dict[f"{layer}.weight"]) for layer in last_layers} == {outputs}
     # In its first test, TPN's head would make this copy of its last layer.
     assert not any("new_cls" in name for name in model.state_dict)

@@ -11,9 +11,9 @@ from typing import Any
 import epic100.clips.dataset
 import epic100.training.hooks
 import epic100.training.loops  # noqa: F401
-from epic100.model.foreign import open_foreign
 from epic100.model.mmaction_import import Config
 from epic100.model.model_file import load_model
+from epic100.model.untrusted import open_untrusted
 
 
 def open_recognizer(path: str) -> Any:
@@ -22,6 +22,6 @@ def open_recognizer(path: str) -> Any:
     Raises:
         EpicError: The model cannot be built from the file.
     """
-    model, pipeline = open_foreign(load_model(path), path)
+    model, pipeline = open_untrusted(load_model(path), path)
     model.cfg = Config({"default_scope": "mmaction", "test_pipeline": pipeline})
     return model

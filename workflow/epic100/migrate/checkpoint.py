@@ -20,9 +20,9 @@ from epic100.base.disk import read_text
 from epic100.base.errors import BrokenFile, EpicError
 from epic100.base.names import whole_number
 from epic100.base.untrusted_tensors import named_tensors, read_untrusted, require_finite
-from epic100.model.foreign import build_foreign, clean_model, clean_pipeline, parse_config
 from epic100.model.mmaction_import import Config
 from epic100.model.model_file import TrainedModel, save_model, test_pipeline_of
+from epic100.model.untrusted import build_untrusted, clean_model, clean_pipeline, parse_config
 from epic100.model.views import sampling_of
 from epic100.segments.segment_list import NO_LABEL, read_segments
 
@@ -111,7 +111,7 @@ def migrate_model(
     predict_config, notes = predicting_config(lab_config, where)
     # Its `spec` is the model's config without keys that would load files.
     cleaned = clean_model(predict_config["model"], where)
-    # The result is not needed: this raises for a step that `predict` would refuse later.
+    # The result is not needed: this raises for a step that `predict` would reject later.
     clean_pipeline(test_pipeline_of(predict_config, where), where)
     outputs = predict_config["model"]["cls_head"]["num_classes"]
     if outputs != len(pairs):
@@ -120,7 +120,7 @@ def migrate_model(
             "the very list, or table, that the labels of this training were made from"
         )
     # The built model is not needed either: this raises if the weights are not those of the config.
-    build_foreign(cleaned, weights, where, checkpoint)
+    build_untrusted(cleaned, weights, where, checkpoint)
     predict_config["model"] = cleaned.spec
     pairs_with_counts = [(verb, noun, counts[verb, noun] if counts else 1) for verb, noun in pairs]
     trained_on = {
@@ -265,7 +265,7 @@ def _translate_step(step_type: str, step: dict[str, Any], where: str) -> dict[st
         return OURS[step_type]
     if step_type in SAMPLERS:
         # In a sparse step, `num_clips` is the number of frames of the only clip.
-        changes = {} if sampling_of([step]).kind == "sparse" else {"num_clips": 1}
+        changes = {} if sampling_of([step]).sampling_type == "sparse" else {"num_clips": 1}
         return {**step, **changes, "test_mode": True}
     if step_type == "ThreeCrop":  # This makes one crop; `predict: crops: 3` gives three.
         return {"type": "CenterCrop", "crop_size": step.get("crop_size")}

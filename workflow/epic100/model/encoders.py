@@ -92,7 +92,7 @@ class AvionVisionTransformer(FusedVisionTransformer):
 
     Args:
         num_frames: Frames of a clip.
-        img_size: Side of the pictures, in pixels.
+        img_size: Side of the frames, in pixels.
         patch_size: Side of a patch, in pixels.
         embed_dims: Channels of a token.
         drop_path_rate: Share of samples for which a residual branch is left out, the same in each
@@ -209,9 +209,9 @@ class DividedAttention(FusedAttention):
             for tensor in (query, key, value)
         ]
         groups = grouped[0].shape[1]
-        # Each group becomes a sample of its own, [B * groups, heads, tokens of a group, D].
+        # Each group becomes a separate sample, [B * groups, heads, tokens of a group, D].
         group_query, group_key, group_value = (tensor.flatten(0, 1) for tensor in grouped)
-        # The key and the value of the class token are put before those of each group.
+        # The key and the value of the class token are put before the keys and values of each group.
         key_and_value = [
             torch.cat((tensor[:, :, :1].repeat_interleave(groups, 0), group_tokens), 2)
             for tensor, group_tokens in ((key, group_key), (value, group_value))
@@ -252,7 +252,7 @@ class DividedBlock(models.backbones.vit_mae.Block):
 
 @MODELS.register_module()
 class LavilaVisionTransformer(AvionVisionTransformer):
-    """LaViLa's encoder of videos, a TimeSformer. Its arguments are those of AVION's."""
+    """LaViLa's encoder of videos, a TimeSformer. It takes the arguments of AVION's."""
 
     def __init__(self, **arguments: Any) -> None:
         """Build AVION's encoder, and replace its blocks."""

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from epic100.base.errors import EpicError
-from epic100.model.foreign import open_foreign
 from epic100.model.model_file import TrainedModel
 from epic100.model.precision import computing_in, dtype_of, lies_channels_last, usable
 from epic100.model.registered import lay_out_channels_last
+from epic100.model.untrusted import open_untrusted
 from epic100.model.views import frames_of_2d, mean_log_probs
 
 # A function of this type takes the clips of B segments. It returns a row of scores or of features
@@ -37,9 +37,9 @@ def scores_of_views(
         model: A recognizer of MMAction2, in evaluation mode.
         clips: B tensors of uint8: [views, C, T, H, W], or [views * T, C, H, W] for a 2D model.
         max_batch_size: Views per forward pass, so that memory does not grow with their number. Each
-            view is a sample of its own: TSM shifts only within it.
+            view is a separate sample: TSM shifts only within it.
         frames: Frames T of a view for a 2D model, else None.
-        dtype: The type that the backbone computes in; None is that of the weights. The head
+        dtype: The type that the backbone computes in; None is the type of the weights. The head
             computes in float32, so that scores do not tie.
 
     Raises:
@@ -47,7 +47,7 @@ def scores_of_views(
             fit, half as many are tried, and so on.
     """
     device = model.data_preprocessor.device
-    # The axes of clips from a worker have another order in memory than those of clips from this
+    # The axes of clips from a worker have another order in memory than the axes of clips from this
     # process. `contiguous` makes them equal, since some CPUs would compute other last digits.
     views = torch.cat([clip.to(device, non_blocking=True) for clip in clips]).contiguous()
     views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
@@ -99,7 +99,7 @@ def pooled_features(
         max_batch_size: Clips per forward pass, at most.
         frames: Frames T of a clip for a 2D model, else None.
         where: The model's file, for errors.
-        dtype: The type that the backbone computes in; None is that of the weights.
+        dtype: The type that the backbone computes in; None is the type of the weights.
 
     Returns:
         float32 [B, C] on the CPU.
@@ -158,7 +158,7 @@ def open_model(
     Raises:
         EpicError: The model cannot be built from the file.
     """
-    built, pipeline = open_foreign(trained, path, modules)
+    built, pipeline = open_untrusted(trained, path, modules)
     model: Any = built.to(device)
     dtype = usable(dtype_of(trained.config), device)
     if lies_channels_last(dtype, device):

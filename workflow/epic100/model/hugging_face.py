@@ -1,4 +1,4 @@
-"""A video or picture encoder of Hugging Face as a backbone of MMAction2, and pooling of its tokens.
+"""A video or image encoder of Hugging Face as a backbone of MMAction2, and pooling of its tokens.
 
 The encoder is a local folder (`hugging_face_folder`). A frozen one is never saved: checkpoints and
 model files have only a digest of its folder, from which it is opened again.
@@ -67,7 +67,7 @@ def backbone_config(path: str | os.PathLike, frozen: bool) -> dict[str, Any]:
 
 @MODELS.register_module()
 class HuggingFaceBackbone(nn.Module):
-    """A video or picture encoder of Hugging Face, which turns clips into tokens.
+    """A video or image encoder of Hugging Face, which turns clips into tokens.
 
     Args:
         encoder_folder: The folder of the encoder. A fine-tuned one needs it at the start of its
@@ -105,14 +105,14 @@ class HuggingFaceBackbone(nn.Module):
         self.register_buffer("black", of_black, persistent=False)
         self.register_buffer("grey_level", (of_white - of_black) / 255, persistent=False)
         model_type = ModelConfig.model_validate(config).model_type
-        self.sees_pictures = model_type in IMAGE_MODELS
+        self.sees_single_frames = model_type in IMAGE_MODELS
         # The predictor of V-JEPA 2 guesses hidden tokens, which only its pretraining needs.
         self.options = {"skip_predictor": True} if model_type == "vjepa2" else {}
         # Modules that are attributes are saved and trained. One in a list is neither.
         self.unsaved: list[nn.Module] = []
         if frozen:
             self.unsaved.append(self._encoder_of_folder().requires_grad_(False))
-            # These are whole numbers of a type in which processes can take a mean.
+            # These are integers of a type in which processes can take a mean.
             self.register_buffer("digest", torch.tensor(list(bytes.fromhex(fingerprint))))
         else:
             import transformers
@@ -136,16 +136,16 @@ class HuggingFaceBackbone(nn.Module):
             clips: RGB from 0 to 255, float32 [B, 3, T, H, W].
 
         Returns:
-            All tokens of a clip in order of time, [B, N, C]. Those of a frame that is seen alone
-            begin with its class token, if it has one.
+            All tokens of a clip in order of time, [B, N, C]. The tokens of a frame that is seen
+            alone begin with its class token, if it has one.
         """
         frames = (self.black + self.grey_level * clips).transpose(1, 2)
-        if self.sees_pictures:
+        if self.sees_single_frames:
             frames = frames.flatten(0, 1)
         encoder = self.unsaved[0] if self.frozen else self.encoder
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             tokens = encoder(frames, **self.options).last_hidden_state
-        # The tokens of pictures are [B * T, tokens of a frame, C].
+        # The tokens of an image encoder are [B * T, tokens of a frame, C].
         return tokens.reshape(len(clips), -1, tokens.shape[2])
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

@@ -2,7 +2,7 @@
 
 Nothing is downloaded, no code of the folder runs, and no pickle is read. The folder's own files
 determine the clips: `config.json` the number of frames, and the processor's file the size of
-pictures. Scale, mean and std are left to transformers' own processor.
+frames. Scale, mean and std are left to transformers' own processor.
 """
 
 import hashlib
@@ -34,9 +34,9 @@ PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
 SHARDS = "model.safetensors.index.json"
 # The tokens do not depend on weights with these prefixes, so a folder need not have them.
 UNUSED = ("pooler.", "predictor.")
-# For each `model_type` of an encoder of pictures: its class in transformers, and the `image_size`
-# and `patch_size` that hold if `config.json` states none. If a model also has an encoder of texts,
-# only its encoder of pictures is read.
+# For each `model_type` of an image encoder: its class in transformers, and the `image_size` and
+# `patch_size` that hold if `config.json` states none. If a model also has an encoder of texts, only
+# its image encoder is read.
 IMAGE_MODELS = {
     "clip": ("CLIPVisionModel", 224, 32),
     "clip_vision_model": ("CLIPVisionModel", 224, 32),
@@ -46,21 +46,22 @@ IMAGE_MODELS = {
     "dinov2_with_registers": ("Dinov2WithRegistersModel", 224, 16),
     "dinov3_vit": ("DINOv3ViTModel", 224, 16),
 }
-# These encoders take pictures of any size that is a multiple of the patch.
+# These encoders take images of any size that is a multiple of the patch.
 ANY_SIZE = ("dinov2", "dinov2_with_registers", "dinov3_vit")
-# An encoder of pictures gets clips of this many frames.
+# Number of frames of a clip for an image encoder.
 FRAMES = 8
 
 
 def _side_of_square(value: Any) -> Any:
     """Read the side of a square: 224, [224, 224] and {"height": 224, "width": 224} give 224.
 
-    Any other value is returned as it is, so that pydantic refuses it with an error that names the
+    Any other value is returned as it is, so that pydantic rejects it with an error that names the
     field.
     """
     values = list(value.values()) if isinstance(value, dict) else value
     sides = values if isinstance(values, list) else [values]
-    # The sides are compared as text, since a foreign file may hold values that cannot be in a set.
+    # The sides are compared as text, since an untrusted file may hold values that cannot be in a
+    # set.
     return sides[0] if len(set(map(str, sides))) == 1 else value
 
 
@@ -84,7 +85,7 @@ class ModelConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_defaults_of_pictures(cls, content: Any) -> Any:
+    def _with_defaults_of_images(cls, content: Any) -> Any:
         """Add transformers' defaults to the keys of an encoder of pictures."""
         entry = (
             IMAGE_MODELS.get(str(content.get("model_type"))) if isinstance(content, dict) else None
@@ -94,8 +95,8 @@ class ModelConfig(BaseModel):
         _, image_size, patch_size = entry
         vision_config = content.get("vision_config")
         defaults = {"num_frames": FRAMES, "image_size": image_size, "patch_size": patch_size}
-        # Later values of a key override earlier ones: those of `vision_config` the defaults, and
-        # those at the top of the file both.
+        # Later values of a key override earlier ones: `vision_config` overrides the defaults, and
+        # the top of the file overrides both.
         return defaults | (vision_config if isinstance(vision_config, dict) else {}) | content
 
 
@@ -117,7 +118,7 @@ class HuggingFaceFolder:
     Attributes:
         model_type: The `model_type` of `config.json`.
         clip_len: Frames of a clip.
-        short_side: What the shorter side of a picture is scaled to, in pixels.
+        short_side: What the shorter side of a frame is scaled to, in pixels.
         size: Side of the square crop, in pixels.
         frame_interval: None, since the frames are spread evenly over the time of a clip.
 
@@ -165,7 +166,7 @@ class HuggingFaceFolder:
             why = f"cannot be read ({error})"
         raise EpicError(
             f"{self.folder / name}: {why}; expected the file of a model of transformers that "
-            "docs/features.md lists, without code of its own"
+            "docs/features.md lists, without its own code"
         )
 
     @cached_property
@@ -191,11 +192,11 @@ class HuggingFaceFolder:
             return open_folder(self.folder, self.model_type)
         except EpicError:
             raise
-        except Exception as error:  # The package raises many kinds of errors for wrong files.
+        except Exception as error:  # The package raises many types of errors for wrong files.
             why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise EpicError(
                 f"{self.folder}: its model cannot be built ({why}); expected config and weights of "
-                "one model, whole; download them again"
+                "one complete model; download them again"
             ) from error
 
 
@@ -222,9 +223,9 @@ def pixels(processor: Any, clips: Tensor) -> dict[str, Tensor]:
 
     Returns:
         The input by the name of the model's argument: float32 [B, T, 3, H, W], or [B * T, 3, H, W]
-        for an encoder of pictures.
+        for an image encoder.
     """
-    # Only a processor of videos has this method. For one of pictures, each frame is a sample.
+    # Only a processor of videos has this method. For images, each frame is a sample.
     takes_videos = hasattr(processor, "sample_frames")
     samples = clips.transpose(1, 2) if takes_videos else clips.transpose(1, 2).flatten(0, 1)
     options = {"do_sample_frames": False} if takes_videos else {}
@@ -277,7 +278,7 @@ def open_folder(folder: str | os.PathLike, model_type: str) -> tuple[Any, Any]:
 
 @contextmanager
 def _folder_of_used_files(folder: Path) -> Iterator[str]:
-    """Yield the path of a temporary folder with only those files of a folder that are used.
+    """Yield the path of a temporary folder with only the files of a folder that are used.
 
     transformers opens any file that one of its files names, so it must not find others.
 
@@ -293,7 +294,9 @@ def _folder_of_used_files(folder: Path) -> Iterator[str]:
         if Path(used_folder, SHARDS).exists():
             shards = set(read_json(Path(used_folder, SHARDS))["weight_map"].values())
             if elsewhere := shards - {path.name for path in weights}:
-                raise ValueError(f"{SHARDS} names {min(elsewhere)[:80]!r}, which is not beside it")
+                raise ValueError(
+                    f"{SHARDS} names {min(elsewhere)[:80]!r}, which is not in this folder"
+                )
         for path in weights:
             # `WatchedFile` raises an error for a pipe or a device.
             WatchedFile(path).close()

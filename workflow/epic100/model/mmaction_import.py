@@ -26,7 +26,7 @@ FOLDER = Path(mmaction.__file__).parent / "models/localizers/drn"
 PACKAGE = "mmaction.models.localizers.drn"
 
 if not FOLDER.is_dir():
-    # `import mmaction.models` finds these modules in `sys.modules`, and looks for no files.
+    # `import mmaction.models` finds these modules in `sys.modules`, and opens no files.
     for name in (PACKAGE, f"{PACKAGE}.drn"):
         vars(sys.modules.setdefault(name, ModuleType(name)))["DRN"] = None
 

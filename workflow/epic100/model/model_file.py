@@ -23,7 +23,7 @@ FORMAT = "epic100 model 2"
 # For each value of `train: heads:`, the outputs of the last layer score these tasks, in order.
 OUTPUTS = {"pair": ("pair",), "verb_noun": ("verb", "noun"), "both": ("pair", "verb", "noun")}
 # The number of verbs and of nouns is limited, since each of them gets a score for every segment.
-MOST_CLASSES = 10_000
+MAX_CLASSES = 10_000
 
 # This limits the characters of a config, in JSON. A complete config has about 10,000.
 LONGEST_CONFIG = 500_000
@@ -40,7 +40,7 @@ def _plain(value: dict[str, Any]) -> dict[str, Any]:
     raise ValueError(f"expected at most {LONGEST_CONFIG} characters")
 
 
-Classes = Annotated[int, Field(gt=0, le=MOST_CLASSES)]
+Classes = Annotated[int, Field(gt=0, le=MAX_CLASSES)]
 Heads = Annotated[str, Field(pattern=f"^({'|'.join(OUTPUTS)})$")]
 Task = Annotated[str, Field(pattern="^(verb|noun)$")]
 Name = Annotated[str, Field(max_length=200)]
@@ -70,7 +70,7 @@ def output_sizes(heads: str, pairs: int, verbs: int, nouns: int) -> dict[str, in
 
 
 def split_outputs(scores: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]:
-    """Split the scores of all outputs into those of pairs, of verbs and of nouns.
+    """Split the scores of all outputs into scores of pairs, of verbs and of nouns.
 
     Args:
         scores: Floats [..., all outputs].
@@ -121,7 +121,7 @@ def save_model(model: TrainedModel, path: str | os.PathLike) -> None:
     Raises:
         EpicError: A field of the model is not as `TrainedModel` defines it.
     """
-    write_tensors({"format": FORMAT, **vars(checked(model, path, "train"))}, path)
+    write_tensors({"format": FORMAT, **vars(checked_content(model, path, "train"))}, path)
 
 
 def digest(path: str | os.PathLike) -> str:
@@ -154,8 +154,8 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     content = read_untrusted(
         path,
         what="a model that this workflow wrote",
-        remedy="expected results/model.pth of the rule train, whole; train again or restore the "
-        "file",
+        remedy="expected the complete results/model.pth of the rule train; train again or restore "
+        "the file",
     )
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise EpicError(
@@ -170,10 +170,10 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
             f"{path}: a model without {', '.join(missing)}; expected results/model.pth as the "
             "rule train writes it; train again"
         )
-    return checked(TrainedModel(**{name: content[name] for name in names}), path, "train")
+    return checked_content(TrainedModel(**{name: content[name] for name in names}), path, "train")
 
 
-def checked(content: Value, path: str | os.PathLike, rule: str) -> Value:
+def checked_content(content: Value, path: str | os.PathLike, rule: str) -> Value:
     """Check the content of a model file or a predictions file: the types of fields, and the pairs.
 
     Args:

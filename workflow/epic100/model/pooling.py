@@ -22,7 +22,7 @@ class AttentivePooling(nn.Module):
 
     This is the attentive pooler of V-JEPA 2's evaluation (Assran et al. 2025), which has three
     blocks of self-attention before it. Here, each token also gets a sinusoid of its place in the
-    order: an encoder of pictures does not tell its tokens when a frame was.
+    order: an image encoder does not tell its tokens when a frame was.
 
     Args:
         channels: Channels C of a token, a multiple of `heads`.

@@ -34,8 +34,8 @@ from epic100.segments.pairs import read_pairs
 BaseHead = models.heads.BaseHead
 HEAD = "EpicHead"
 # In a validation, each sample whose pair is in training has this field: the mean loss of these
-# samples of its batch, and all other figures that the head's `loss` returns, by name.
-LOSS_FIELD = "head_figures"
+# samples of its batch, and all other values that the head's `loss` returns, by name.
+LOSS_FIELD = "head_values"
 # These functions reduce the losses of several tasks to one.
 REDUCE_BY_NAME: Mapping[str, Callable[[Tensor], Tensor]] = {"sum": torch.sum, "mean": torch.mean}
 
@@ -148,12 +148,12 @@ class HeadOf:
 
 
 def epic_head(**arguments: Any) -> nn.Module:
-    """Build the head that a recipe describes; the arguments are those of `HeadOf`."""
+    """Build the head that a recipe describes; the arguments are as for `HeadOf`."""
     return HeadOf(**arguments).build()
 
 
 # A check of the user's options reads the arguments of what is registered. `update_wrapper` lets it
-# find those of `HeadOf`.
+# find the arguments of `HeadOf`.
 MODELS.register_module(HEAD, module=update_wrapper(epic_head, HeadOf))
 
 
@@ -276,12 +276,12 @@ def loss_on_device(head: Any, scores: Tensor, samples: list[ActionDataSample]) -
     """
     scores = scores.float()
     labels = torch.stack([sample.gt_label for sample in samples]).to(scores.device)
-    figures: dict[str, Tensor] = {}
+    accuracies: dict[str, Tensor] = {}
     if not labels.is_floating_point():
         labels = labels.flatten()
-        figures |= _top_k(scores.detach(), labels, head.topk)
+        accuracies |= _top_k(scores.detach(), labels, head.topk)
     loss = head.loss_cls(scores, smoothed(labels, head.num_classes, head.label_smooth_eps))
-    return figures | (loss if isinstance(loss, dict) else {"loss_cls": loss})
+    return accuracies | (loss if isinstance(loss, dict) else {"loss_cls": loss})
 
 
 def smoothed(labels: Tensor, classes: int, smoothing: float) -> Tensor:
@@ -330,8 +330,8 @@ def predict_with_loss(
     views = max(1, len(tree_leaves(feats)[0]) // len(known) // (arguments.get("num_segs") or 1))
     samples_of_views = [data_samples[row] for row in known for _ in range(views)]
     # The sum of what is called a loss is taken as in a training step; the method uses no `self`.
-    _, figures = BaseModel.parse_losses(head, head.loss(feats, samples_of_views, **arguments))
-    values = {name: value.item() for name, value in figures.items()}
+    _, outputs = BaseModel.parse_losses(head, head.loss(feats, samples_of_views, **arguments))
+    values = {name: value.item() for name, value in outputs.items()}
     for row in known:
         data_samples[row].set_metainfo({LOSS_FIELD: values})
     return predicted
@@ -340,8 +340,8 @@ def predict_with_loss(
 def _top_k(scores: Tensor, labels: Tensor, ranks: tuple[int, ...]) -> dict[str, Tensor]:
     """Compute, for each k of `ranks`, the share of samples whose label has a top-k score."""
     highest = scores.topk(min(max(ranks), scores.shape[1]), dim=1).indices
-    hit = highest.eq(labels[:, None])
-    return {f"top{k}_acc": hit[:, :k].any(dim=1).double().mean() for k in ranks}
+    is_correct = highest.eq(labels[:, None])
+    return {f"top{k}_acc": is_correct[:, :k].any(dim=1).double().mean() for k in ranks}
 
 
 @MODELS.register_module()

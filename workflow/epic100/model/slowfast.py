@@ -52,7 +52,7 @@ class PySlowFastHead(models.heads.SlowFastHead):
     """MMAction2's SlowFastHead, which in a test scores windows as PySlowFast does.
 
     Args:
-        parts: Number of outputs of each task. Each task has a softmax of its own.
+        parts: Number of outputs of each task. Each task has its own softmax.
         window: Side of a window, in cells of the last feature map.
         **arguments: Arguments of SlowFastHead.
     """

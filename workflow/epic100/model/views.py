@@ -15,8 +15,8 @@ DENSE_CLIPS = 10
 SAMPLERS = ("SampleFrames", "UniformSample", "PublishedFrames")
 SEVERAL_CROPS = ("ThreeCrop", "TenCrop")
 CROPS = ("CenterCrop", *SEVERAL_CROPS)
-# This value of `crops` means the whole picture.
-WHOLE = "whole"
+# This value of `crops` means the full frame.
+FULL_FRAME = "whole"
 
 Pipeline = Sequence[Mapping[str, Any]]
 
@@ -26,9 +26,9 @@ class Sampling:
     """How a pipeline samples the frames of a segment.
 
     Attributes:
-        kind: "dense": a clip has frames at a fixed interval, from a part of the segment
-            (SampleFrames). "segment": the frames of each clip cover the whole segment
-            (UniformSample). "sparse": the frames of the only clip cover the whole segment
+        sampling_type: "dense": a clip has frames at a fixed interval, from a part of the segment
+            (SampleFrames). "segment": the frames of each clip cover the complete segment
+            (UniformSample). "sparse": the frames of the only clip cover the complete segment
             (SampleFrames with clips of one frame, for MMAction2's 2D models, and most rules of
             PublishedFrames). "other": none of these.
         frames: Frames of a view; 0 if unknown.
@@ -37,7 +37,7 @@ class Sampling:
         clips: Clips of a segment; 1 for "sparse", where `num_clips` is the number of frames.
     """
 
-    kind: str
+    sampling_type: str
     frames: int = 0
     interval: int = 1
     fps: float | None = None
@@ -51,10 +51,10 @@ class Sampling:
     @property
     def description(self) -> str:
         """The sampling in words: `16 frames, 4 apart at 30 frames a second`."""
-        if self.kind == "other":
-            return "frames as a step of its own takes them"
-        if self.kind != "dense":
-            return f"{self.frames} frames over the whole segment"
+        if self.sampling_type == "other":
+            return "frames as the model's own step takes them"
+        if self.sampling_type != "dense":
+            return f"{self.frames} frames over the complete segment"
         rate = f"at {self.fps:g} frames a second" if self.fps else "at the file's rate"
         return f"{self.frames} frames, {self.interval} apart {rate}"
 
@@ -83,7 +83,7 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
     Args:
         pipeline: The model's test pipeline.
         clips: The key `predict: clips:`. None means 10 for dense clips, and 1 for clips that cover
-            the whole segment.
+            the complete segment.
         crops: 1, 3 or "whole".
 
     Returns:
@@ -92,16 +92,16 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
     Raises:
         EpicError: The pipeline does not support them.
     """
-    sampling_kind = sampling_of(pipeline).kind
+    sampling_type = sampling_of(pipeline).sampling_type
     if clips is None:
-        clips = DENSE_CLIPS if sampling_kind == "dense" else 1
-    if clips > 1 and sampling_kind in ("sparse", "other"):
+        clips = DENSE_CLIPS if sampling_type == "dense" else 1
+    if clips > 1 and sampling_type in ("sparse", "other"):
         sampler = next((step["type"] for step in pipeline if step["type"] in SAMPLERS), "")
         why = {
-            "sparse": f"its {sampler} takes single frames over the whole segment, which is one "
+            "sparse": f"its {sampler} takes single frames over the complete segment, which is one "
             "clip; UniformSample can give several",
             "other": "it has neither SampleFrames nor UniformSample",
-        }[sampling_kind]
+        }[sampling_type]
         raise EpicError(
             f"predict: clips is {clips}, but the model's test pipeline cannot give them: {why}; "
             "set it to null"
@@ -116,8 +116,8 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
 
 def cost_of_views(clips: int, crops: int | str, segments: int) -> str:
     """Describe views and their cost: `10 clips x 3 crops of each of 9 segments: 30 times ...`."""
-    crops_text = "the whole picture" if crops == WHOLE else f"{crops} crops"
-    crop_count = 1 if crops == WHOLE else int(crops)
+    crops_text = "the full frame" if crops == FULL_FRAME else f"{crops} crops"
+    crop_count = 1 if crops == FULL_FRAME else int(crops)
     return (
         f"{clips} clips x {crops_text} of each of {segments} segments: {clips * crop_count} times "
         "the cost of one view"
@@ -129,22 +129,22 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
 
     A single dense clip is in the middle of the segment. Several dense clips are spread evenly from
     the segment's first frame to its last. Three crops are squares as large as the short side after
-    scaling, spread along the long side; each picture is decoded once for all three.
+    scaling, spread along the long side; each frame is decoded once for all three.
 
     Args:
         pipeline: The model's test pipeline.
         clips: Clips per segment.
-        crops: Crops per clip: 1 (centre) or 3; "whole" for the whole picture.
+        crops: Crops per clip: 1 (centre) or 3; "whole" for the full frame.
 
     Raises:
         EpicError: The pipeline does not support these views (`chosen_views`).
     """
     # This call only raises the error: the caller has chosen the numbers.
     chosen_views(pipeline, clips, crops)
-    sampling_kind = sampling_of(pipeline).kind
+    sampling_type = sampling_of(pipeline).sampling_type
     steps, short_side = [], None
     for step in map(dict, pipeline):
-        if sampling_kind in ("dense", "segment") and step["type"] in SAMPLERS:
+        if sampling_type in ("dense", "segment") and step["type"] in SAMPLERS:
             step["num_clips"] = clips
         elif step["type"] == "Resize":
             scale = step["scale"]
@@ -153,14 +153,14 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
         elif step["type"] == "DecodeSegment":
             short_side = step.get("short_side")
             # For other crops than the centre, a step that decodes a crop becomes one that decodes
-            # whole pictures. For three crops, ThreeCrop follows.
+            # full frames. For three crops, ThreeCrop follows.
             if step.get("crop") and crops != 1:
                 size = short_side or step["size"]
                 steps.append({"type": "DecodeSegment", "short_side": short_side})
-                if crops == WHOLE:
+                if crops == FULL_FRAME:
                     continue
                 step = {"type": "ThreeCrop", "crop_size": size}
-        elif step["type"] in CROPS and crops == WHOLE:
+        elif step["type"] in CROPS and crops == FULL_FRAME:
             continue
         elif step["type"] in CROPS and crops == 3:
             step = {"type": "ThreeCrop", "crop_size": short_side or step["crop_size"]}

@@ -68,7 +68,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
 
     Raises:
         EpicError: The file is not a checkpoint, or would run code when opened (`weights_only=True`
-            refuses it).
+            rejects it).
     """
     expected = "expected a checkpoint of tensors and plain Python, as torch.save writes them"
     content = read_untrusted(
@@ -89,8 +89,8 @@ def tensors_of(content: object) -> dict[str, Tensor]:
     renamed = {}
     for name, tensor in named_tensors(content).items():
         new_name = _mmaction_name(name)
-        is_foreign_fc1 = new_name == "cls_head.fc1.weight" and tensor.ndim == 5
-        renamed[new_name] = tensor.flatten(1) if is_foreign_fc1 else tensor
+        is_pyslowfast_fc1 = new_name == "cls_head.fc1.weight" and tensor.ndim == 5
+        renamed[new_name] = tensor.flatten(1) if is_pyslowfast_fc1 else tensor
     return renamed
 
 

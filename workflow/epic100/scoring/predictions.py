@@ -14,7 +14,15 @@ from epic100.base.checked import STRICT, Array, Id
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import write_tensors
 from epic100.base.untrusted_tensors import read_untrusted
-from epic100.model.model_file import Classes, Name, Pairs, Plain, checked, digest_of, joint_digest
+from epic100.model.model_file import (
+    Classes,
+    Name,
+    Pairs,
+    Plain,
+    checked_content,
+    digest_of,
+    joint_digest,
+)
 from epic100.scoring.folding import REDUCTIONS, fold_joint, fold_pairs, prior_logprobs
 from epic100.segments.segment_list import read_clean_list
 
@@ -130,7 +138,7 @@ def checked_predictions(content: Any, path: PathLike, split: str) -> Predictions
             f"{path}: not a predictions file of this version ({FORMAT!r}); expected what the rule "
             "predict writes; make it again with `snakemake -R predict`"
         )
-    predictions = checked(Predictions(**content), path, "predict")
+    predictions = checked_content(Predictions(**content), path, "predict")
     if len(set(predictions.narration_ids)) < len(predictions.narration_ids):
         raise EpicError(f"{path}: it has a segment twice; {advice}")
     if (predictions.verb_log_probs is None) != (predictions.noun_log_probs is None):

@@ -9,7 +9,7 @@ from epic100.settings.files import BASE_CONFIG, layered_settings, read_settings
 from epic100.settings.inputs import Annotations, Classes, Minikitchen, Participants
 from epic100.settings.prediction import FeatureSettings, PredictSettings, TimelineSettings
 from epic100.settings.results import BrowseSettings, ExportSettings
-from epic100.settings.section import checked
+from epic100.settings.section import checked_section
 from epic100.settings.training import Modules, TrainSettings, ValidateSettings
 from epic100.settings.videos import ProxySettings, ScanLimits
 
@@ -30,7 +30,7 @@ __all__ = [
     "TimelineSettings",
     "TrainSettings",
     "ValidateSettings",
-    "checked",
+    "checked_section",
     "home_of",
     "layered_settings",
     "read_settings",

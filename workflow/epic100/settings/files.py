@@ -9,7 +9,7 @@ from typing import Any
 from epic100.base.layers import merge, read_layer
 from epic100.base.shipped import ROOT, existing_path
 from epic100.settings.config import Settings
-from epic100.settings.section import checked
+from epic100.settings.section import checked_section
 
 BASE_CONFIG = "config/config.yaml"
 
@@ -26,7 +26,7 @@ def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] 
     """
     for file in files:
         read_layer(file)
-    return checked(Settings, config, "config: ")
+    return checked_section(Settings, config, "config: ")
 
 
 def layered_settings(
@@ -53,4 +53,4 @@ def layered_settings(
     config: dict[str, Any] = {}
     for layer in [*map(read_layer, files), copy.deepcopy(typed or {})]:
         merge(config, layer)
-    return checked(Settings, config, "config: ")
+    return checked_section(Settings, config, "config: ")

@@ -31,7 +31,7 @@ class PredictSettings(OnDevice):
     )
     crops: Literal[1, 3, "whole"] = key(
         1,
-        "crops of each clip: 1 (centre), 3 (along the long side), or `whole` (the whole picture, "
+        "crops of each clip: 1 (centre), 3 (along the long side), or `whole` (the full frame, "
         "for models that take any size)",
     )
     batch_size: int | None = key(

@@ -98,7 +98,7 @@ def _takes_text(annotation: Any) -> bool:
     return annotation is str or any(map(_takes_text, inner))
 
 
-def checked(kind: type[Kind], config: Mapping[str, Any], prefix: str = "") -> Kind:
+def checked_section(kind: type[Kind], config: Mapping[str, Any], prefix: str = "") -> Kind:
     """Make a section from values of its keys; the others get their defaults.
 
     Args:

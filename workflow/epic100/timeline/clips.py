@@ -189,7 +189,7 @@ def clip_frames(pipeline: Sequence[Mapping[str, Any]], fps: float, window: float
             the model's rate if it has one), or 2 s for models whose frames cover a segment.
     """
     sampling = sampling_of(pipeline)
-    if window is None and sampling.kind == "dense":
+    if window is None and sampling.sampling_type == "dense":
         return sampling.span(fps)
     return max(1, round((SPREAD_SECONDS if window is None else window) * fps))
 

@@ -7,7 +7,7 @@ from typing import Any
 from epic100.base.errors import EpicError
 from epic100.base.log import log_to_stdout
 from epic100.segments.official_lists import CLASS_LISTS, read_class_names
-from epic100.settings import PredictSettings, TimelineSettings, checked
+from epic100.settings import PredictSettings, TimelineSettings, checked_section
 from epic100.timeline.model import ModelInUse
 from epic100.timeline.run import make_timelines
 
@@ -23,8 +23,8 @@ def run(options: argparse.Namespace) -> int:
             f"--model is given {len(options.model)} times; a timeline takes one model; call once "
             "for each, with an --out of its own"
         )
-    timeline = checked(TimelineSettings, _options_of(options, "timeline."), prefix="--")
-    predict = checked(PredictSettings, _options_of(options, "predict."), prefix="--")
+    timeline = checked_section(TimelineSettings, _options_of(options, "timeline."), prefix="--")
+    predict = checked_section(PredictSettings, _options_of(options, "predict."), prefix="--")
     # Without lists, the model file itself names its classes.
     names = (
         read_class_names(csvs=[], lists=dict(zip(CLASS_LISTS, options.class_lists, strict=True)))

@@ -1,4 +1,4 @@
-"""Check the arguments of the steps of a foreign test pipeline: names, types and limits.
+"""Check the arguments of the steps of an untrusted test pipeline: names, types and limits.
 
 MMAction2's steps check little when they are built. Without these checks, a wrong argument would be
 a traceback in the middle of a prediction.

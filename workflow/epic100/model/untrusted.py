@@ -6,10 +6,10 @@ it is checked before anything is built from it:
 
 - `type` must be the name of a registered class, without a dot: one of MMAction2, this project, or
   modules in the user's config (`modules: imports:`). Pipeline steps must be in the table `STEPS`,
-  or of the user's modules, and the data set must be that of this project or a subclass;
+  or of the user's modules, and the data set must be the class of this project or a subclass;
 - a `_scope_` other than `mmaction` is an error;
 - keys that would load weights (`init_cfg`, `pretrained`, ...) are removed, and text that looks like
-  a path or a URL becomes None. Both are reported, not refused: harmless configs have them too.
+  a path or a URL becomes None. Both are reported, not rejected: harmless configs have them too.
   Only the folder of a `HuggingFaceBackbone` stays: it reads safetensors with the model's digest;
 - numbers must be in the range of real video models.
 """
@@ -29,24 +29,24 @@ from mmaction.registry import DATASETS, MODELS, TRANSFORMS
 from torch import Tensor, nn
 
 from epic100.base.errors import EpicError
-from epic100.model.foreign_steps import LARGEST, STEPS, checked_step
 from epic100.model.hugging_face import BACKBONE
 from epic100.model.mmaction_import import build
 from epic100.model.model_file import LONGEST_CONFIG, TrainedModel, test_pipeline_of
 from epic100.model.registered import models
+from epic100.model.untrusted_steps import LARGEST, STEPS, checked_step
 
 log = logging.getLogger(__name__)
 
-# MMAction2 itself interprets these values of `type`, so no registry looks them up.
+# MMAction2 itself interprets these values of `type`, so they are in no registry.
 WORDS = ("AvgConsensus", "resnet3d")
 # The values of these keys are files or URLs of weights, which a class would load.
 LOADS = ("init_cfg", "pretrained", "load_from", "checkpoint", "resume_from")
 LARGEST_NUMBER = 100_000
 # This is the limit of frames x height x width x colours of all clips of a segment.
-MOST_PIXELS = 2**30
+MAX_PIXELS = 2**30
 # No argument of MMAction2's classes has a text that is longer than this.
 LONGEST_TEXT = 200
-# These arguments of steps state sides of pictures, in pixels.
+# These arguments of steps state sides of frames, in pixels.
 SIDES = ("scale", "crop_size", "short_side", "size")
 
 
@@ -82,7 +82,7 @@ def parse_config(text: str, where: str | os.PathLike, instead: str) -> dict[str,
         if not isinstance(text, str) or len(text) > LONGEST_CONFIG:
             raise ValueError(f"expected at most {LONGEST_CONFIG} characters of text")
         for node in _Literals().visit(ast.parse(text)).body:
-            # Only assignments to a plain name are accepted, and `literal_eval` refuses calls.
+            # Only assignments to a plain name are accepted, and `literal_eval` rejects calls.
             match node:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     values[name] = ast.literal_eval(value)
@@ -99,7 +99,7 @@ class _Literals(ast.NodeTransformer):
     """Replace calls such as `dict(a=1)` in a syntax tree by literals such as `{"a": 1}`."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """Replace a call of `dict`. Any other call stays, and `literal_eval` then refuses it."""
+        """Replace a call of `dict`. Any other call stays, and `literal_eval` then rejects it."""
         # The arguments are replaced first, since they may be such calls too.
         self.generic_visit(node)
         match node:
@@ -107,7 +107,7 @@ class _Literals(ast.NodeTransformer):
             case ast.Call(func=ast.Name(id="dict"), args=[value], keywords=[]):
                 return value
             # The call `dict(a=1)` gives a literal with the key "a". The call `dict(**x)` gives the
-            # key None, which is refused later: a model or pipeline has names of arguments as keys.
+            # key None, which is rejected later: a model or pipeline has names of arguments as keys.
             case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
                 names: list[ast.expr | None] = [ast.Constant(keyword.arg) for keyword in keywords]
                 return ast.Dict(names, [keyword.value for keyword in keywords])
@@ -115,7 +115,7 @@ class _Literals(ast.NodeTransformer):
 
 
 def clean_model(model: Any, where: str) -> Cleaned:
-    """Make the `model` of a foreign config safe to build.
+    """Make the `model` of an untrusted config safe to build.
 
     The nested config is copied. Keys that would load files, such as `pretrained`, are left out, and
     classes that are not registered are errors.
@@ -139,7 +139,7 @@ def clean_model(model: Any, where: str) -> Cleaned:
 def clean_pipeline(
     steps: Sequence[Mapping[str, Any]], where: str, modules: Sequence[str] = ()
 ) -> Cleaned:
-    """Make the steps of a foreign test pipeline safe to build.
+    """Make the steps of an untrusted test pipeline safe to build.
 
     Args:
         steps: The pipeline, from `test_pipeline_of`.
@@ -165,17 +165,17 @@ def clean_pipeline(
         # The steps together give at most the product of their numbers of frames.
         frames *= _largest(step.get("clip_len")) * _largest(step.get("num_clips"))
         side = max(side, *(_largest(step.get(name)) for name in SIDES))
-    # A picture has three values per pixel, one for each colour.
-    if 3 * frames * side**2 > MOST_PIXELS:
+    # A frame has three values per pixel, one for each colour.
+    if 3 * frames * side**2 > MAX_PIXELS:
         raise EpicError(
             f"{where}: its test pipeline asks for {frames:.0f} frames of up to {side:.0f} pixels a "
-            f"side; expected at most {MOST_PIXELS:.0e} values in all"
+            f"side; expected at most {MAX_PIXELS:.0e} values in all"
         )
     return Cleaned(cleaned, copier.dropped)
 
 
 def clean_dataset(dataset: Mapping[str, Any], base: type, where: str) -> dict[str, Any]:
-    """Copy the type of a foreign config's data set, and the arguments that only its class takes.
+    """Copy the type of an untrusted config's data set, and the arguments that only its class takes.
 
     Args:
         dataset: The value of `test_dataloader.dataset` in the config. Without a type it is `base`.
@@ -243,7 +243,7 @@ class _SafeCopier:
             return self._text_or_none(value, name)
         if value is None or isinstance(value, int | float) and abs(value) <= self._largest:
             return value
-        # Python refuses to convert an integer of thousands of digits to text.
+        # Python does not convert an integer of thousands of digits to text.
         text = "a larger number" if isinstance(value, int) else str(value)[:30]
         raise EpicError(
             f"{self._where}: {name} is {text}; expected plain values, and numbers of at most "
@@ -308,7 +308,7 @@ class _SafeCopier:
         self.dropped.append(f"{name} = {str(item)[:80]}")
 
 
-def open_foreign(
+def open_untrusted(
     trained: TrainedModel, path: str, modules: Sequence[str] = ()
 ) -> tuple[nn.Module, list[dict[str, Any]]]:
     """Build the model of a model file of any origin, and check its test pipeline.
@@ -325,15 +325,15 @@ def open_foreign(
         EpicError: The model cannot be built from the file.
     """
     cleaned = clean_model(trained.config.get("model"), path)
-    built = build_foreign(cleaned, trained.state_dict, where="its config", file=path)
+    built = build_untrusted(cleaned, trained.state_dict, where="its config", file=path)
     steps = clean_pipeline(test_pipeline_of(trained.config, path), path, modules).spec
     return built.eval(), steps
 
 
-def build_foreign(
+def build_untrusted(
     cleaned: Cleaned, weights: Mapping[str, Tensor], where: str, file: str | os.PathLike
 ) -> nn.Module:
-    """Build the model of a foreign config and load its weights, which must match exactly.
+    """Build the model of an untrusted config and load its weights, which must match exactly.
 
     Args:
         cleaned: The result of `clean_model`.
@@ -350,7 +350,7 @@ def build_foreign(
         built = build(cleaned.spec)
     except EpicError:
         raise
-    except Exception as error:  # Constructors raise all kinds of errors for wrong values.
+    except Exception as error:  # Constructors raise all types of errors for wrong values.
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise EpicError(
             f"{where}: model cannot be built here ({why}); expected classes of MMAction2 1.2"
