@@ -39,7 +39,7 @@ def exported_split(kind):
     return CONFIG.export.split or default_split
 
 
-def refuse_average(wildcards):
+def reject_average(wildcards):
     """Raise an error; it is the input function of rules for one model if the config has several."""
     raise WorkflowError(
         f"timelines and features are made with one model, and the config has {len(MODELS)} in "
@@ -49,7 +49,7 @@ def refuse_average(wildcards):
 
 
 # The rules that need exactly one model have this as its file.
-ONE_MODEL = refuse_average if MODELS else MODEL
+ONE_MODEL = reject_average if MODELS else MODEL
 
 
 def files_of_folder(wildcards):

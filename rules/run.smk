@@ -8,21 +8,21 @@ from epic100.base.lock import note_lock, open_lock_of_killed_run
 from epic100.base.machine import handle_in_thread
 from epic100.inputs.record import write_record
 from epic100.inputs.start import (
-    refuse_missing_videos,
-    refuse_missing_weights,
-    refuse_other_encoders,
+    reject_missing_videos,
+    reject_missing_weights,
+    reject_other_encoders,
 )
 from epic100.inputs.trials import request_of, try_training
 
 
-def refuse_what_would_fail(planned):
+def reject_what_would_fail(planned):
     """Stop a run that lacks what its jobs need, before hours have gone into other jobs."""
     rules = {job.rule.name for job in planned}
-    refuse_missing_videos(rules, NO_VIDEOS, NO_VAL, has_copies=bool(PROXY))
-    refuse_missing_weights(rules, [weights for weights, _ in START_WEIGHTS.values()])
+    reject_missing_videos(rules, NO_VIDEOS, NO_VAL, has_copies=bool(PROXY))
+    reject_missing_weights(rules, [weights for weights, _ in START_WEIGHTS.values()])
     # A job names the folder of its encoder by its parameter `encoder`.
     folders = {job.params.get("encoder") for job in planned} - {None}
-    refuse_other_encoders(folders)
+    reject_other_encoders(folders)
     for run in {job.wildcards_dict.get("run") for job in planned if job.rule.name == "train"}:
         # The demo's training is known to work.
         if not MINIKITCHEN:
@@ -57,7 +57,7 @@ onstart:
     if not workflow.touch:
         planned = list(workflow.dag.needrun_jobs())
         try:
-            refuse_what_would_fail(planned)
+            reject_what_would_fail(planned)
         except EpicError as error:
             raise WorkflowError(str(error)) from error
         write_record("results" if SWEEP else HOME, RECORD)

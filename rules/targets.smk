@@ -7,7 +7,7 @@ from epic100.settings import Settings
 from epic100.settings.section import names_of, similar_or_known
 
 
-def refuse_unknown_targets():
+def reject_unknown_targets():
     """Stop a call with a target that is no rule, no result and no file."""
     rules = {rule.name: rule for rule in workflow.rules if not rule.name.startswith("_")}
     # Snakemake's parser takes long, so it is asked only for the place of a word that is in doubt.
@@ -25,10 +25,10 @@ def refuse_unknown_targets():
         elif target in names_of(Settings):
             raise WorkflowError(f"{target}: is a key of the config; expected {target}=VALUE")
         elif not os.path.exists(target):
-            refuse_unmade(target, rules.values())
+            reject_unmade(target, rules.values())
 
 
-def refuse_unmade(target, rules):
+def reject_unmade(target, rules):
     """Stop a call for a file that no rule makes, or one of a participant, video or split that the
     sheet or the config does not have."""
     path = os.path.normpath(target)
@@ -79,4 +79,4 @@ def results_of(rules):
 if workflow.is_main_process and workflow.modifier.is_main_snakefile():
     if workflow.resource_settings.cores == 0:
         raise WorkflowError("--cores 0: no job could ever start; expected 1 or more, or all")
-    refuse_unknown_targets()
+    reject_unknown_targets()

@@ -33,7 +33,7 @@ from epic100.model.untrusted import (
 from epic100.model.untrusted_steps import STEPS
 from epic100.model.views import view_pipeline
 from epic100.prediction.encoder import source_of_model
-from epic100.prediction.work import Job, WorkItem
+from epic100.prediction.work import PredictionJob, WorkItem
 from epic100.prediction.worker import predict_items
 from epic100.report.model_card import LOADING
 from epic100.settings import PredictSettings
@@ -76,7 +76,9 @@ def predict_with(config: dict) -> None:
     save_with(config)
     source = source_of_model("model.pth", load_model("model.pth"))
     items = [WorkItem("P01_01", "fingerprint", [0])]
-    predict_items(Job(source, "val.txt", "val.pt", ".", ".", PredictSettings(), items), "val")
+    predict_items(
+        PredictionJob(source, "val.txt", "val.pt", ".", ".", PredictSettings(), items), "val"
+    )
 
 
 def migrate_with(config: dict) -> None:

@@ -100,7 +100,7 @@ def test_damaged_steps_are_marked_and_videos_without_features_have_a_reason(lab,
     assert (features.feats.any(axis=1) == features.valid).all()
     rows = {row["video_id"]: row for row in rows_of(table)}
     assert rows["P04_01"]["valid"] == str(features.valid.sum()) and not rows["P04_01"]["reason"]
-    assert "1 picture" in rows["P04_02"]["reason"]
+    assert "1 frame" in rows["P04_02"]["reason"]
     assert rows["P04_03"]["reason"].startswith("missing")
     assert [path.name for path in table.parent.glob("*.npz")] == ["P04_01.npz"]
 

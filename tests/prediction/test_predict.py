@@ -12,7 +12,7 @@ from epic100.model.model_file import TrainedModel, load_model, save_model
 from epic100.prediction.encoder import Source
 from epic100.prediction.predict import predictions_from_rows
 from epic100.prediction.shards import Shards
-from epic100.prediction.work import Job, WorkItem
+from epic100.prediction.work import PredictionJob, WorkItem
 from epic100.segments.segment_list import read_segments, write_segments
 from epic100.settings import PredictSettings
 from support.dying import kill_after_a_shard
@@ -140,7 +140,9 @@ def test_the_shards_of_the_last_three_predictions_are_kept(tmp_path):
     for seconds, name in enumerate(["first", "second", "third", "first", "last"]):
         source = Source("mine:Encoder", "", name, [], None)
         shards = Shards(
-            Job(source, "val.txt", f"{tmp_path}/val.pt", ".", ".", PredictSettings(), [item])
+            PredictionJob(
+                source, "val.txt", f"{tmp_path}/val.pt", ".", ".", PredictSettings(), [item]
+            )
         )
         shards.keep_newest()
         shards.write(item, torch.full((1, 2), float(seconds)))

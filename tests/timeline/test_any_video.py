@@ -99,7 +99,7 @@ def test_a_killed_run_is_resumed_with_the_same_files(
 
 
 @pytest.mark.parametrize(
-    "name, first_picture_seconds",
+    "name, first_frame_seconds",
     [
         # The time base of these films is 1/30000 s.
         ("variable_rate", uneven_times(1)[0] / 30000),
@@ -108,7 +108,7 @@ def test_a_killed_run_is_resumed_with_the_same_files(
     ],
 )
 def test_a_timeline_covers_a_video_of_any_format_from_its_first_picture(
-    named, undamaged, tmp_path, name, first_picture_seconds
+    named, undamaged, tmp_path, name, first_frame_seconds
 ):
     # The name of a file may have spaces.
     film = tmp_path / f"my {name} film{undamaged[name].suffix}"
@@ -118,9 +118,9 @@ def test_a_timeline_covers_a_video_of_any_format_from_its_first_picture(
     rows = rows_of(film.with_suffix(".tsv"))
     # The table has times to 3 digits.
     begins = [float(rows[0]["start"]), found["clips"][0]["start"], found["first_picture"]]
-    assert begins == pytest.approx([first_picture_seconds] * 3, abs=0.001)
+    assert begins == pytest.approx([first_frame_seconds] * 3, abs=0.001)
     _, first_cue, *_ = film.with_suffix(".vtt").read_text().split("00:00:")
-    assert float(first_cue[:6]) == pytest.approx(first_picture_seconds, abs=0.0011)
+    assert float(first_cue[:6]) == pytest.approx(first_frame_seconds, abs=0.0011)
     assert float(rows[-1]["stop"]) == pytest.approx(found["duration"], abs=0.001)
     assert all(row["stop"] == after["start"] for row, after in pairwise(rows))
     # A pair is no more probable than its verb, but both are rounded.
@@ -230,7 +230,7 @@ def text_file(folder):
         ),
         (
             lambda folder: encode(folder / "one.MP4", 1),
-            "one.MP4: 1 picture in it; expected a video",
+            "one.MP4: 1 frame in it; expected a video",
         ),
         (cut_file, "cut.MP4: cannot open: truncated: .* cut or only half copied, copy it again"),
         (text_file, "text.mp4: cannot open: not a video file; expected MP4"),

@@ -17,8 +17,8 @@ from epic100.timeline.content import (
     SUFFIXES,
     Segment,
     Timeline,
-    beside,
     merge,
+    sibling,
     write_detections,
     write_timeline,
 )
@@ -27,7 +27,7 @@ from epic100.timeline.model import (
     Background,
     ModelInUse,
     best_threshold,
-    fit,
+    fit_background,
     learn_background,
     read_background,
 )
@@ -106,7 +106,7 @@ def test_a_clip_lasts_as_long_at_a_variable_rate_as_at_a_constant_one():
 
 @pytest.mark.parametrize("times", [[0], [0, 0]], ids=["one frame", "two at once"])
 def test_a_video_without_duration_is_refused(times):
-    with pytest.raises(EpicError, match="picture in it; expected a video, with two or more"):
+    with pytest.raises(EpicError, match="frame in it; expected a video, with two or more"):
         place_clips(index_at(times, MILLISECOND), [], 0.5, 20)
 
 
@@ -179,7 +179,7 @@ CLIPS = [
 
 @pytest.fixture
 def tsv(tmp_path):
-    """The table of a timeline; `beside` names its other files."""
+    """The table of a timeline; `sibling` names its other files."""
     path = tmp_path / "my film.v2.tsv"
     damaged, made_from = [(2.0, 2.75)], {"model": "ab"}
     timeline = Timeline("my film.v2", 29.97, 3700.0, damaged, SEGMENTS, CLIPS, made_from)
@@ -188,7 +188,7 @@ def tsv(tmp_path):
 
 
 def test_table_and_json_have_each_action_and_each_damaged_stretch(tsv):
-    assert sorted(tsv.parent.iterdir()) == sorted(beside(tsv, suffix) for suffix in SUFFIXES)
+    assert sorted(tsv.parent.iterdir()) == sorted(sibling(tsv, suffix) for suffix in SUFFIXES)
     rows = rows_of(tsv)
     assert [(row["start"], row["what"]) for row in rows] == [
         ("0.000", "action"),
@@ -197,14 +197,14 @@ def test_table_and_json_have_each_action_and_each_damaged_stretch(tsv):
     ]
     assert rows[0]["verb_name"] == "take" and rows[0]["probability"] == "0.9123"
     assert rows[1]["stop"] == "2.750" and rows[1]["verb"] == ""
-    content = json.loads(beside(tsv, ".json").read_text(encoding="utf-8"))
+    content = json.loads(sibling(tsv, ".json").read_text(encoding="utf-8"))
     assert content["format"] == "epic100 timeline 1" and content["damaged"] == [[2.0, 2.75]]
     assert content["segments"][1]["action"] == "pour pan <hot> & lid"
     assert content["clips"][1] == CLIPS[1] and content["made_from"] == {"model": "ab"}
 
 
 def test_captions_are_cues_in_order_with_escaped_texts(tsv):
-    head, *cues = beside(tsv, ".vtt").read_text(encoding="utf-8").rstrip("\n").split("\n\n")
+    head, *cues = sibling(tsv, ".vtt").read_text(encoding="utf-8").rstrip("\n").split("\n\n")
     assert head == "WEBVTT" and len(cues) == 3
     clock = r"\d\d:\d\d:\d\d\.\d{3}"
     assert all(re.match(rf"{clock} --> {clock}\n[^\n]+$", cue) for cue in cues)
@@ -219,7 +219,7 @@ def test_the_activitynet_file_has_the_keys_of_actionformer_and_opentad(tsv):
     opentad/evaluations/mAP.py: `_import_ground_truth`, `_import_prediction`; without a rate in its
     config, opentad/datasets/anet.py takes `frame` / `duration`.
     """
-    found = json.loads(beside(tsv, ".activitynet.json").read_text(encoding="utf-8"))
+    found = json.loads(sibling(tsv, ".activitynet.json").read_text(encoding="utf-8"))
     first, second = found["results"]["my film.v2"]
     assert first == {"label": "take spoon", "label_id": 0, "segment": [0, 1.5], "score": 0.9123}
     assert second["label_id"] == 4 and second["segment"] == [3661.25, 3663]
@@ -267,7 +267,7 @@ def test_the_background_score_tells_gaps_from_segments():
     # The model is unsure of a gap, and mostly sure of the first class for a segment.
     kinds = [[8.0] * 4 if gap else [4.0, 0.3, 0.3, 0.3] for gap in gaps]
     rows = torch.from_numpy(np.log([rng.dirichlet(kind) for kind in kinds])).float()
-    weights, bias = fit(rows[::2], gaps[::2])
+    weights, bias = fit_background(rows[::2], gaps[::2])
     scores = Background("", "", weights, bias).scores(rows[1::2])
     _, gaps_found, segments_kept = best_threshold(scores, gaps[1::2])
     assert gaps_found > 0.9 and segments_kept > 0.9

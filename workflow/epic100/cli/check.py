@@ -9,7 +9,7 @@ from epic100.base.errors import EpicError
 from epic100.base.folders import reject_untrusted_config
 from epic100.base.layers import read_layer
 from epic100.base.shipped import ROOT, existing_path
-from epic100.cli.workflow import refuse_missing, separate_keys, shipped
+from epic100.cli.workflow import reject_missing, separate_keys, shipped
 from epic100.download.weights import check_weights, start_weights
 from epic100.inputs.archive import find_archive
 from epic100.inputs.lines import MISSING, NOTE, OK, WRONG, Line
@@ -51,7 +51,7 @@ def _read_config(options: argparse.Namespace) -> Settings:
     """
     # In `--configfile a.yaml train.epochs=3`, argparse has taken both words for files.
     overlays, typed = separate_keys([*map(str, options.configfile), *options.keys])
-    refuse_missing(["--configfile", *overlays])
+    reject_missing(["--configfile", *overlays])
     if not os.path.isdir(options.directory):
         raise EpicError(
             f"--directory {options.directory}: no such folder; expected that of the run"

@@ -96,7 +96,7 @@ def fill_compare(parser: argparse.ArgumentParser) -> None:
     """Add the options of `compare`."""
     parser.add_argument("first", type=Path, metavar="A", help="a file of scores, or a run's folder")
     parser.add_argument("second", type=Path, metavar="B", help="the one that is held against it")
-    _add_truth(parser)
+    _add_labels(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
     parser.set_defaults(run="epic100.compare.command:run")
 
@@ -107,12 +107,12 @@ def fill_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", type=Path, metavar="FILE", help=".zip, .pt or .pkl (docs/results.md)"
     )
-    _add_truth(parser)
+    _add_labels(parser)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.set_defaults(run="epic100.submission.command:score")
 
 
-def _add_truth(parser: argparse.ArgumentParser) -> None:
+def _add_labels(parser: argparse.ArgumentParser) -> None:
     """Add the options that name the annotations with the right classes of val."""
     parser.add_argument(
         "--annotations",

@@ -83,10 +83,10 @@ def snakemake_command(
         config: More values of the config.
 
     Raises:
-        EpicError: As in `separate_keys` and `refuse_missing`.
+        EpicError: As in `separate_keys` and `reject_missing`.
     """
     words, typed = separate_keys(arguments)
-    refuse_missing(words)
+    reject_missing(words)
     merge(typed, config or {})
     names = {word.partition("=")[0] for word in words}
     command = [sys.executable, "-P", "-m", "snakemake"]
@@ -148,7 +148,7 @@ def _yaml(value: Any) -> str:
     return f"!!str {value}" if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def refuse_missing(words: Sequence[str]) -> None:
+def reject_missing(words: Sequence[str]) -> None:
     """Refuse a config file that cannot be read, or a profile that is missing.
 
     Snakemake would end in a traceback, or read a device without an end.

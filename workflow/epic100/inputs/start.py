@@ -10,7 +10,7 @@ from epic100.download.weights import StartWeights, error_of, probe
 READ_CLIPS = {"train", "predict", "timeline", "background", "features", "browse_clips"}
 
 
-def refuse_missing_videos(
+def reject_missing_videos(
     rules: Collection[str], missing: str, missing_val: str, *, has_copies: bool
 ) -> None:
     """Stop a run that reads videos, but has none, or one that cleans without any of val.
@@ -31,7 +31,7 @@ def refuse_missing_videos(
         raise EpicError(missing_val)
 
 
-def refuse_missing_weights(rules: Collection[str], weights: Iterable[StartWeights | None]) -> None:
+def reject_missing_weights(rules: Collection[str], weights: Iterable[StartWeights | None]) -> None:
     """Stop a run whose start weights are wrong or cannot be fetched.
 
     Args:
@@ -48,7 +48,7 @@ def refuse_missing_weights(rules: Collection[str], weights: Iterable[StartWeight
             raise EpicError(error)
 
 
-def refuse_other_encoders(folders: Iterable[str]) -> None:
+def reject_other_encoders(folders: Iterable[str]) -> None:
     """Stop a run with an encoder of Hugging Face that cannot be built here.
 
     Args:

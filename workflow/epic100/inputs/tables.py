@@ -16,9 +16,9 @@ from epic100.settings.config import HEADS_FOR
 from epic100.video.sheet import Video
 
 # If more of the segments of a split begin after the end of their video, their times are wrong.
-MOST_LATE = 0.5
+MAX_LATE_SHARE = 0.5
 # A video lasts at most so many times as long as its annotated part, unless its unit is another.
-LEAST_RATIO = 200
+MIN_RATIO = 200
 
 
 def table_lines(
@@ -68,7 +68,7 @@ def _late_lines(
         lengths = table["video_id"].map(durations)
         is_late = table["start_seconds"] >= lengths
         if is_late.any():
-            is_most = is_late.mean() > MOST_LATE and not config.videos.subset
+            is_most = is_late.mean() > MAX_LATE_SHARE and not config.videos.subset
             yield Line(
                 WRONG if is_most else NOTE,
                 "annotations",
@@ -79,7 +79,7 @@ def _late_lines(
             )
         last_stops = table.groupby("video_id")["stop_seconds"].max()
         ratios = last_stops.index.map(durations) / last_stops
-        if len(ratios) and ratios.median() > LEAST_RATIO:
+        if len(ratios) and ratios.median() > MIN_RATIO:
             yield Line(
                 WRONG,
                 "videos",

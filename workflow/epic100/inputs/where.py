@@ -67,7 +67,7 @@ def where_am_i(
         )
 
 
-def refuse_other_folder(options: argparse.Namespace) -> list[str]:
+def reject_other_folder(options: argparse.Namespace) -> list[str]:
     """Stop a command that reads the files of a project outside one.
 
     Args:

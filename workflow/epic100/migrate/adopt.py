@@ -155,7 +155,7 @@ def adopt(
     save_model(trained, out)
     return [
         f"{out}: {model.title} of {model.code}, {len(state)} tensors, {len(pairs):,} pairs",
-        f"reported on val: {figures_of(model)}; licence of its code: {model.licence}",
+        f"reported on val: {reported_metrics(model)}; licence of its code: {model.licence}",
         f"next: epic100 test {out}",
     ]
 
@@ -252,14 +252,14 @@ def describe_published() -> Iterator[str]:
     for name, model in published().items():
         md5 = f"md5 {model.md5}..." if model.md5 else "no md5 published"
         yield from (
-            f"{name}  {model.title}: {figures_of(model)} (top-1 on val: verb, noun, action)",
+            f"{name}  {model.title}: {reported_metrics(model)} (top-1 on val: verb, noun, action)",
             f"    {model.url}",
             f"    {md5}; weights of {model.megabytes:,} MB; {model.code}, {model.licence}",
             f"    val: a card of 16 GB, an estimated {model.minutes} min of an A100",
         )
 
 
-def figures_of(model: Published) -> str:
+def reported_metrics(model: Published) -> str:
     """Write a model's reported figures as text: `72 / 61.9 / -` for verb, noun, action."""
     figures = (model.verb, model.noun, model.action)
     return " / ".join("-" if value is None else f"{value:g}" for value in figures)

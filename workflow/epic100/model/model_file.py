@@ -154,7 +154,7 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     content = read_untrusted(
         path,
         what="a model that this workflow wrote",
-        remedy="expected the complete results/model.pth of the rule train; train again or restore "
+        remedy="expected results/model.pth of the rule train, complete; train again or restore "
         "the file",
     )
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:

@@ -73,11 +73,11 @@ def source_of(
     Raises:
         EpicError: The model or the encoder cannot be used.
     """
-    # Without a path, "model" and "hf" are taken for names of classes, and `encoder_class` refuses
+    # Without a path, "model" and "hf" are taken for names of classes, and `encoder_class` rejects
     # them.
     if encoder == MODEL and path is not None:
         source = source_of_model(path, load_model(path))
-        # The result is not needed: the call refuses a model that cannot take a single clip.
+        # The result is not needed: the call rejects a model that cannot take a single clip.
         chosen_views(source.pipeline, clips=1, crops=1)
         return source
     if encoder == HF and path is not None:
@@ -108,8 +108,8 @@ class Encoder(Protocol):
         frame_interval: Distance from one frame of a clip to the next, in frames; None: the frames
             are spread evenly over the time of the clip.
         fps: The frame rate at which `frame_interval` counts; None: the file's own.
-        size: Side of the square pictures, in pixels.
-        short_side: Optional: the length that the picture's shorter side is scaled to before the
+        size: Side of the square frames, in pixels.
+        short_side: Optional: the length that the frame's shorter side is scaled to before the
             centre crop, in pixels; `size` if absent.
         files: Optional: paths of the weights. Features are made again when the content of these
             files, or of the module of the class, changes.

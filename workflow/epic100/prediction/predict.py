@@ -1,4 +1,4 @@
-"""Predict segments: the items of a split or of whole videos, in one or several processes.
+"""Predict segments: the items of a split or of complete videos, in one or several processes.
 
 | part of a prediction | module |
 |---|---|
@@ -25,7 +25,7 @@ from epic100.model.model_file import TrainedModel, load_model, split_outputs
 from epic100.model.views import chosen_views, cost_of_views
 from epic100.prediction.encoder import MODEL, source_of_model
 from epic100.prediction.shards import Shards
-from epic100.prediction.work import Job, work_items
+from epic100.prediction.work import PredictionJob, work_items
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import PredictSettings
@@ -33,10 +33,10 @@ from epic100.video.sheet import find_files
 
 log = logging.getLogger(__name__)
 WORKERS_ON_CPU = 2
-# A batch has this many segments, unless `predict: batch_size:` is set.
+# Number of segments of a batch, unless `predict: batch_size:` is set.
 BATCH_ON_CPU, BATCH_ON_GPU = 8, 32
 # Another process may remove shards while this one uses them, as a timeline does at its end. Missing
-# shards are then made again, at most this often.
+# shards are then made again, at most this number of times.
 TRIES = 3
 
 
@@ -54,7 +54,7 @@ def predict(
 ) -> None:
     """Predict every segment of a clean list and write the predictions file.
 
-    The scores of finished items stay in `{split}.shards` beside the file. So an interrupted
+    The scores of finished items stay in `{split}.shards` in the file's folder. So an interrupted
     prediction resumes where it was, and one of the last three predictions is not computed again.
     Scores do not depend on the number of processes or workers, or on interruptions. On a CPU, the
     number of torch's threads changes their last digits (by 1e-6). If all segments of a split were
@@ -79,7 +79,7 @@ def predict(
     table = read_clean_list(segments)
     clips, crops = chosen_views(source.pipeline, settings.clips, settings.crops)
     log.info(cost_of_views(clips, crops, len(table)))
-    job = Job(
+    job = PredictionJob(
         source,
         segments=os.fspath(segments),
         out=os.fspath(out),
@@ -94,13 +94,13 @@ def predict(
     write_predictions(predictions_from_rows(split, ids, rows, trained, source.digest), out)
 
 
-def predict_rows(job: Job, requested_gpus: int, label: str) -> torch.Tensor:
+def predict_rows(job: PredictionJob, requested_gpus: int, label: str) -> torch.Tensor:
     """Compute the rows of a job's segments that have no shard yet, and read all of them.
 
     All shards stay; the caller may remove them once it has stored the result.
 
     Args:
-        job: The whole work. Its items together have every line of the segment list once.
+        job: The complete work. Its items together have every line of the segment list once.
         requested_gpus: Number of GPUs that the rule requests.
         label: Name of the predicted split or video, for the progress display.
 
@@ -137,7 +137,7 @@ def predict_rows(job: Job, requested_gpus: int, label: str) -> torch.Tensor:
     return torch.empty_like(rows).index_copy_(0, torch.tensor(lines), rows)
 
 
-def _compute(job: Job, placement: Placement, label: str) -> None:
+def _compute(job: PredictionJob, placement: Placement, label: str) -> None:
     """Compute the rows of all items of a job, in this process or in several."""
     # The import of MMAction2 takes seconds, so it waits until there is something to compute.
     from epic100.prediction.worker import predict_items

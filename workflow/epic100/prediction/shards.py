@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 
 from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
-from epic100.prediction.work import Job, WorkItem
+from epic100.prediction.work import PredictionJob, WorkItem
 
 log = logging.getLogger(__name__)
 
-# Besides the shards of this prediction, those of this number of others stay.
+# Besides the shards of this prediction, the shards of this number of others stay.
 OTHERS_KEPT = 2
 
 
@@ -37,7 +37,7 @@ class Shards:
         job: The prediction.
     """
 
-    def __init__(self, job: Job):
+    def __init__(self, job: PredictionJob):
         """Derive the folder of the shards from the job."""
         source, settings = job.source, job.settings
         key = f"{source.encoder} {source.digest} {settings.clips} {settings.crops}"
@@ -52,7 +52,7 @@ class Shards:
         write_tensors({"fingerprint": item.fingerprint, "rows": rows}, self.path(item))
 
     def read(self, items: Iterable[WorkItem]) -> dict[str, torch.Tensor]:
-        """Read the rows of those items that have an intact shard of their fingerprint, by name."""
+        """Read the rows of the items that have an intact shard of their fingerprint, by name."""
         rows = {}
         for item in items:
             path = self.path(item)

@@ -12,7 +12,7 @@ from epic100.prediction.encoder import Source
 from epic100.segments.segment_list import row_numbers_by
 from epic100.settings import PredictSettings
 
-# An item has at most this many segments. A process that is killed loses only its unfinished item.
+# Maximum number of segments of an item. A process that is killed loses only its unfinished item.
 SEGMENTS_PER_ITEM = 64
 
 
@@ -31,13 +31,13 @@ class WorkItem(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Job:
+class PredictionJob:
     """A prediction, or the part of one that has no shards yet.
 
     Args:
         source: The model or the encoder.
         segments: The segment list.
-        out: The file that the rows go to; its name gives that of the folder of shards.
+        out: The file that the rows go to; the folder of shards is named by it.
         video_root: The folder of the videos.
         index_dir: The folder of the frame indexes.
         settings: The `predict:` section, with the number of clips.

@@ -22,7 +22,7 @@ from epic100.model.untrusted import clean_dataset
 from epic100.model.views import view_pipeline
 from epic100.prediction.encoder import encode_clips, open_encoder
 from epic100.prediction.shards import Shards
-from epic100.prediction.work import Job, WorkItem
+from epic100.prediction.work import PredictionJob, WorkItem
 
 
 class Batch(NamedTuple):
@@ -51,7 +51,7 @@ class Opened(NamedTuple):
     dataset: dict
 
 
-def predict_items(job: Job, label: str) -> None:
+def predict_items(job: PredictionJob, label: str) -> None:
     """Compute the rows of a job's items, and write a shard for each.
 
     Of several processes (`base.processes`), each takes an equal share of the items.
@@ -81,7 +81,7 @@ def predict_items(job: Job, label: str) -> None:
             # seed for each batch, its scores do not depend on earlier batches.
             np.random.seed(0)
             rows = opened.compute(clips["inputs"])
-            _refuse_infinite(rows, clips, job)
+            _reject_infinite(rows, clips, job)
             rows_of_item.append(rows)
             bar.update(len(rows))
             if batch.is_last:
@@ -99,7 +99,7 @@ def _batches(items: list[WorkItem], size: int) -> list[Batch]:
     ]
 
 
-def _open(job: Job) -> Opened:
+def _open(job: PredictionJob) -> Opened:
     """Open the model or the encoder of a job on its device."""
     source, batch_size = job.source, job.settings.batch_size or 1
     modules = use_modules(job.modules)
@@ -115,7 +115,7 @@ def _open(job: Job) -> Opened:
     return Opened(compute, pipeline, clean_dataset(named, EpicSegmentVideoDataset, source.path))
 
 
-def _loader(job: Job, opened: Opened, batches: list[Batch]) -> DataLoader:
+def _loader(job: PredictionJob, opened: Opened, batches: list[Batch]) -> DataLoader:
     """Make the loader of the clips of batches."""
     settings = job.settings
     segments = {
@@ -138,11 +138,11 @@ def _loader(job: Job, opened: Opened, batches: list[Batch]) -> DataLoader:
     )
 
 
-def _refuse_infinite(rows: torch.Tensor, clips: dict, job: Job) -> None:
+def _reject_infinite(rows: torch.Tensor, clips: dict, job: PredictionJob) -> None:
     """Raise an EpicError that names the first segment of a batch with NaN or infinity."""
     is_finite = rows.isfinite().all(dim=1)
     if bad_segments := (~is_finite).nonzero().flatten().tolist():
         raise EpicError(
             f"{clips['data_samples'][bad_segments[0]].narration_id}: "
-            f"{job.source.name} gives NaN or infinity; look at the training's loss and train again"
+            f"{job.source.name} gives NaN or infinity; check the training's loss and train again"
         )

@@ -1,1 +1,1 @@
-"""Timelines: a trained model over a whole video, from clips at a stride to segments with names."""
+"""Timelines: a trained model over a full video, from clips at a stride to segments with names."""

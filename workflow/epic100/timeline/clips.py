@@ -1,4 +1,4 @@
-"""The clips of whole videos: their places, and the outputs of a model or an encoder for them."""
+"""The clips of complete videos: their places, and the outputs of a model or an encoder for them."""
 
 import os
 import tempfile
@@ -16,7 +16,7 @@ from epic100.base.errors import EpicError
 from epic100.model.views import sampling_of
 from epic100.prediction.encoder import Source
 from epic100.prediction.predict import predict_rows
-from epic100.prediction.work import Job, work_items
+from epic100.prediction.work import PredictionJob, work_items
 from epic100.segments.segment_list import NO_LABEL, write_segments
 from epic100.settings import PredictSettings
 from epic100.video.index import VideoIndex
@@ -126,7 +126,7 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
     """Place a clip around the middle of each step.
 
     A clip at the edge of the video or of a damaged stretch is moved until it lies in undamaged
-    frames alone. If an undamaged stretch is shorter than a clip, the whole stretch is the clip.
+    frames alone. If an undamaged stretch is shorter than a clip, the complete stretch is the clip.
 
     Args:
         index: The times of all frames. The rate may vary.
@@ -136,10 +136,10 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
         frames: Frames of a clip.
 
     Raises:
-        EpicError: The video has fewer than two pictures.
+        EpicError: The video has fewer than two frames.
     """
     if not index.fps:
-        raise EpicError(f"{index.frames} picture in it; expected a video, with two or more")
+        raise EpicError(f"{index.frames} frame in it; expected a video, with two or more")
     damaged = [(max(start, 0), stop) for start, stop in damaged]
     # The frames that are cut off at the end of a file are damaged, and count for its duration.
     duration = index.time_of(max([index.frames, *(stop for _, stop in damaged)]))
@@ -240,7 +240,7 @@ def rows_of_clips(
     with tempfile.TemporaryDirectory() as folder:
         segments = os.path.join(folder, "clips.txt")
         write_segments(table, segments)
-        job = Job(
+        job = PredictionJob(
             source,
             segments=segments,
             out=os.fspath(out),

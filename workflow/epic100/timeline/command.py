@@ -1,4 +1,4 @@
-"""`epic100 predict`: timelines of whole videos by a trained model."""
+"""`epic100 predict`: timelines of complete videos by a trained model."""
 
 import argparse
 import logging
@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     if len(options.model) > 1:
         raise EpicError(
             f"--model is given {len(options.model)} times; a timeline takes one model; call once "
-            "for each, with an --out of its own"
+            "for each, with its own --out"
         )
     timeline = checked_section(TimelineSettings, _options_of(options, "timeline."), prefix="--")
     predict = checked_section(PredictSettings, _options_of(options, "predict."), prefix="--")

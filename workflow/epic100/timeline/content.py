@@ -21,7 +21,7 @@ from epic100.settings import TimelineSettings
 from epic100.timeline.clips import ClipPlan
 from epic100.video.scan_table import ranges_of
 
-# This many classes of each clip are listed.
+# Number of classes that are listed for each clip.
 TOP = 5
 FORMAT = "epic100 timeline 1"
 COLUMNS = (
@@ -41,8 +41,8 @@ SUFFIXES = (".json", ".vtt", ".activitynet.json", ".tsv")
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run of neighbouring steps with the same pair of verb and noun.
+class ActionSpan:
+    """A span of neighbouring steps with the same pair of verb and noun.
 
     Attributes:
         start: First step.
@@ -63,19 +63,19 @@ def merge(
     settings: TimelineSettings,
     background_scores: np.ndarray | None = None,
     background_threshold: float = 1.0,
-) -> list[Run]:
+) -> list[ActionSpan]:
     """Merge the steps of a video into segments.
 
     With p(t, k) the probability of pair k at step t, and r = round(smooth / stride / 2):
 
     1. s(t, k) is the mean of p(u, k) over the steps u from t - r to t + r that are in the same
        stretch of undamaged steps.
-    2. The pair of step t is k(t) = argmax s(t, k). A run is a longest stretch of neighbouring
+    2. The pair of step t is k(t) = argmax s(t, k). A span is a longest stretch of neighbouring
        undamaged steps with one pair.
-    3. A run is kept if the mean of s(t, k(t)) over its steps is at least `threshold`, and it lasts
+    3. A span is kept if the mean of s(t, k(t)) over its steps is at least `threshold`, and it lasts
        `min_seconds` or longer.
 
-    Steps in which nothing happens end a run as well, and are in none: those where the mean of
+    Steps in which nothing happens end a span as well, and are in none: the steps where the mean of
     `background_scores`, over the same steps as in 1, is at least `background_threshold`.
 
     No two segments overlap, and none goes over damage.
@@ -90,18 +90,18 @@ def merge(
         background_threshold: With this mean of `background_scores` or more, nothing happens.
 
     Returns:
-        The runs in order.
+        The spans in order.
     """
     reach = round(settings.smooth / settings.stride / 2)
-    runs = []
+    spans = []
     for stretch_start, stretch_stop in ranges_of(undamaged):
         smooth = moving_mean(probabilities[stretch_start:stretch_stop], reach)
         best_pair, best_probability = smooth.argmax(axis=1), smooth.max(axis=1)
         if background_scores is not None:
             scores = background_scores[stretch_start:stretch_stop, None]
             is_idle = moving_mean(scores, reach)[:, 0] >= background_threshold
-            # Idle steps get a pair of their own, which ends a run before them, and a probability
-            # below any threshold, so that they make no run.
+            # Idle steps get their own pair, which ends a span before them, and a probability below
+            # any threshold, so that they make no span.
             best_pair[is_idle] = -1
             best_probability[is_idle] = -1.0
         borders = [0, *(np.flatnonzero(np.diff(best_pair)) + 1).tolist(), len(best_pair)]
@@ -111,15 +111,15 @@ def merge(
             is_long = (stop - start) * settings.stride >= settings.min_seconds - 1e-9
             if is_long and mean >= settings.threshold:
                 # The borders count from the beginning of the undamaged stretch.
-                runs.append(
-                    Run(
+                spans.append(
+                    ActionSpan(
                         start=stretch_start + start,
                         stop=stretch_start + stop,
                         pair=int(best_pair[start]),
                         probability=mean,
                     )
                 )
-    return runs
+    return spans
 
 
 def moving_mean(rows: np.ndarray, reach: int) -> np.ndarray:
@@ -139,8 +139,8 @@ def moving_mean(rows: np.ndarray, reach: int) -> np.ndarray:
 class Segment:
     """One action on a timeline. Times are in seconds of a player's clock, probabilities 0 to 1.
 
-    The probability of the pair is `Run.probability`. Those of verb and noun are means over the
-    segment's clips.
+    The probability of the pair is `ActionSpan.probability`. The probabilities of verb and noun are
+    means over the segment's clips.
     """
 
     start: float
@@ -167,15 +167,15 @@ class Timeline:
     Attributes:
         video: Name of the video, without suffix.
         fps: Mean frames per second.
-        duration: Seconds until the last picture ends.
+        duration: Seconds until the last frame ends.
         damaged: Damaged stretches in seconds.
         segments: The actions, in order.
         clips: One dict per step: `start`, `stop` (seconds) and either `damaged: True` or `actions`,
             `verbs` and `nouns`, each with the `TOP` most probable.
         made_from: Digest of the model, state of the video file, settings.
-        first_picture_seconds: When a player shows the first picture. All times are those of a
-            player's clock.
-        judged: How the scan looked for damage, as in `ScanRow`; "" if nothing is recorded.
+        first_frame_seconds: When a player shows the first frame. All times are those of a player's
+            clock.
+        judged: How the scan checked for damage, as in `ScanRow`; "" if nothing is recorded.
     """
 
     video: str
@@ -185,7 +185,7 @@ class Timeline:
     segments: list[Segment]
     clips: list[dict[str, Any]]
     made_from: Mapping[str, Any]
-    first_picture_seconds: float = 0.0
+    first_frame_seconds: float = 0.0
     judged: str = ""
 
 
@@ -197,7 +197,7 @@ def build_timeline(
     names: ClassNames,
     settings: TimelineSettings,
     made_from: Mapping[str, Any],
-    first_picture_seconds: float = 0.0,
+    first_frame_seconds: float = 0.0,
     background_scores: np.ndarray | None = None,
     background_threshold: float = 1.0,
     judged: str = "",
@@ -212,16 +212,15 @@ def build_timeline(
         names: Class names.
         settings: How steps are merged into segments.
         made_from: What the timeline depends on, to record in it.
-        first_picture_seconds: When a player shows the first picture.
+        first_frame_seconds: When a player shows the first frame.
         background_scores: The background scores of the undamaged steps, 0 to 1.
         background_threshold: As for `merge`.
-        judged: How the scan looked for damage, as in `ScanRow`.
+        judged: How the scan checked for damage, as in `ScanRow`.
     """
-    # The clips begin at 0 with the first picture, and the clock of a player may begin earlier.
-    times = [first_picture_seconds + plan.seconds(step) for step in range(len(plan.undamaged) + 1)]
+    # The clips begin at 0 with the first frame, and the clock of a player may begin earlier.
+    times = [first_frame_seconds + plan.seconds(step) for step in range(len(plan.undamaged) + 1)]
     damaged = [
-        (first_picture_seconds + start, first_picture_seconds + stop)
-        for start, stop in plan.damaged
+        (first_frame_seconds + start, first_frame_seconds + stop) for start, stop in plan.damaged
     ]
     classes_of_pair = [(verb, noun) for verb, noun, _ in predictions.pairs]
     pairs = _for_all_steps(predictions.log_probs, plan.undamaged)
@@ -232,19 +231,19 @@ def build_timeline(
         # A damaged step is in no segment either, so it counts as one in which nothing happens.
         score_of_step = np.ones(len(plan.undamaged))
         score_of_step[plan.undamaged] = background_scores
-    for run in merge(pairs, plan.undamaged, settings, score_of_step, background_threshold):
-        verb, noun = classes_of_pair[run.pair]
-        steps = slice(run.start, run.stop)
+    for span in merge(pairs, plan.undamaged, settings, score_of_step, background_threshold):
+        verb, noun = classes_of_pair[span.pair]
+        steps = slice(span.start, span.stop)
         segments.append(
             Segment(
-                start=times[run.start],
-                stop=times[run.stop],
+                start=times[span.start],
+                stop=times[span.stop],
                 verb=verb,
                 noun=noun,
-                pair=run.pair,
+                pair=span.pair,
                 verb_name=names("verb", verb),
                 noun_name=names("noun", noun),
-                probability=run.probability,
+                probability=span.probability,
                 verb_probability=float(verbs[steps, verb].mean()),
                 noun_probability=float(nouns[steps, noun].mean()),
             )
@@ -270,7 +269,7 @@ def build_timeline(
         segments=segments,
         clips=clips,
         made_from=made_from,
-        first_picture_seconds=first_picture_seconds,
+        first_frame_seconds=first_frame_seconds,
         judged=judged,
     )
 
@@ -320,19 +319,19 @@ def write_timeline(timeline: Timeline, tsv: str | os.PathLike) -> None:
 
     Args:
         timeline: The timeline.
-        tsv: The table `{video}.tsv`; the other files are beside it (`SUFFIXES`).
+        tsv: The table `{video}.tsv`; the other files are in its folder (`SUFFIXES`).
     """
     # The contents are in the order of SUFFIXES, whose last one is the table's.
     contents = (as_json(timeline), as_vtt(timeline), as_activitynet(timeline))
     for suffix, content in zip(SUFFIXES, contents, strict=False):
         if not isinstance(content, str):
             content = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-        write_text(beside(tsv, suffix), content)
+        write_text(sibling(tsv, suffix), content)
     write_table(tsv, COLUMNS, _rows(timeline))
 
 
-def beside(tsv: str | os.PathLike, suffix: str) -> Path:
-    """Return the path of another file of the timeline: `a.tsv` and `.vtt` give `a.vtt`."""
+def sibling(tsv: str | os.PathLike, suffix: str) -> Path:
+    """Return the path of one more file of the timeline: `a.tsv` and `.vtt` give `a.vtt`."""
     path = Path(tsv)
     return path.with_name(path.name.removesuffix(".tsv") + suffix)
 
@@ -340,14 +339,14 @@ def beside(tsv: str | os.PathLike, suffix: str) -> Path:
 def as_json(timeline: Timeline) -> dict[str, Any]:
     """Make the content of the JSON file: all of a timeline, with the best classes of every clip.
 
-    `first_picture` is a time in seconds, and `judged` says how the scan looked for damage.
+    `first_picture` is a time in seconds, and `judged` says how the scan checked for damage.
     """
     return {
         "format": FORMAT,
         "video": timeline.video,
         "fps": round(timeline.fps, 6),
         "duration": round(timeline.duration, 3),
-        "first_picture": round(timeline.first_picture_seconds, 3),
+        "first_picture": round(timeline.first_frame_seconds, 3),
         "judged": timeline.judged,
         "made_from": dict(timeline.made_from),
         "damaged": [[round(second, 3) for second in stretch] for stretch in timeline.damaged],

@@ -1,9 +1,9 @@
-"""The model that predicts whole videos, and a background score: whether nothing happens in a clip.
+"""The model that predicts videos, and a background score: whether nothing happens in a clip.
 
 The background score is learned from the gaps between the segments of train. It needs no labels
-beside the segments, and no pass of its own over a video: it is a logistic regression on the scores
-that the model gives for a clip anyway. Its threshold is chosen on val, so it is a file of its own:
-the model must not depend on val.
+other than the segments, and no separate pass over a video: it is a logistic regression on the
+scores that the model gives for a clip anyway. Its threshold is chosen on val, so it is a separate
+file: the model must not depend on val.
 """
 
 import json
@@ -48,9 +48,9 @@ FLOOR = -30.0
 
 
 log = logging.getLogger(__name__)
-# At most this many segments, and this many pieces of gaps, become clips of a video.
-MOST_CLIPS = 20
-# A piece of a gap has at least this many frames.
+# Maximum number of segments, and of pieces of gaps, that become clips of a video.
+MAX_CLIPS = 20
+# Minimum number of frames of a piece of a gap.
 SHORTEST_GAP = 13
 
 
@@ -104,7 +104,7 @@ def read_background(path: str | os.PathLike, digest: str) -> Background:
     return background
 
 
-def fit(rows: torch.Tensor, gaps: np.ndarray) -> tuple[list[float], float]:
+def fit_background(rows: torch.Tensor, gaps: np.ndarray) -> tuple[list[float], float]:
     """Fit a logistic regression that tells gaps from segments, both with the same total weight.
 
     Args:
@@ -119,8 +119,8 @@ def fit(rows: torch.Tensor, gaps: np.ndarray) -> tuple[list[float], float]:
     # An output that is the same for all clips must not be divided by 0.
     deviation = values.std(dim=0) + 1e-6
     values = (values - mean) / deviation
-    truth = torch.from_numpy(gaps).double()
-    sample_weights = torch.where(truth > 0, 0.5 / truth.mean(), 0.5 / (1 - truth).mean())
+    labels = torch.from_numpy(gaps).double()
+    sample_weights = torch.where(labels > 0, 0.5 / labels.mean(), 0.5 / (1 - labels).mean())
     # The last weight is the bias.
     weights = torch.zeros(values.shape[1] + 1, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
@@ -129,7 +129,7 @@ def fit(rows: torch.Tensor, gaps: np.ndarray) -> tuple[list[float], float]:
         """Compute the loss and its gradient, as LBFGS asks for at each of its trials."""
         optimizer.zero_grad()
         scores = values @ weights[:-1] + weights[-1]
-        total = torch.nn.functional.binary_cross_entropy_with_logits(scores, truth, sample_weights)
+        total = torch.nn.functional.binary_cross_entropy_with_logits(scores, labels, sample_weights)
         total = total + DECAY * weights[:-1].square().sum()
         total.backward()
         return total
@@ -189,7 +189,7 @@ class ModelInUse:
         self.path = Path(path)
         self.trained: TrainedModel = load_model(path)
         self.source = source_of_model(path, self.trained)
-        # The result is not needed: the call refuses a model that cannot take a single clip.
+        # The result is not needed: the call rejects a model that cannot take a single clip.
         chosen_views(self.source.pipeline, clips=1, crops=1)
         self.background = read_background(background, self.source.digest) if background else None
         self.names = names or ClassNames(self.trained.names)
@@ -269,7 +269,9 @@ def learn_background(
                 modules=modules,
             )
         )
-    regression = Background(FORMAT, model.source.digest, *fit(rows["train"], gaps["train"]))
+    regression = Background(
+        FORMAT, model.source.digest, *fit_background(rows["train"], gaps["train"])
+    )
     threshold, gaps_found, segments_kept = best_threshold(
         regression.scores(rows["val"]), gaps["val"]
     )
@@ -388,5 +390,5 @@ def _clips_of_gaps(scanned: ScannedVideo, segments: pd.DataFrame, length: int) -
 
 
 def _thinned(spans: list[list[int]]) -> list[list[int]]:
-    """Take every n-th of these [start, stop), with the least n that leaves at most `MOST_CLIPS`."""
-    return spans[:: max(1, math.ceil(len(spans) / MOST_CLIPS))]
+    """Take every n-th of these [start, stop); the smallest n that leaves up to `MAX_CLIPS`."""
+    return spans[:: max(1, math.ceil(len(spans) / MAX_CLIPS))]

@@ -28,7 +28,7 @@ from epic100.timeline.clips import (
     place_clips,
     rows_of_clips,
 )
-from epic100.timeline.content import SUFFIXES, beside, build_timeline, write_timeline
+from epic100.timeline.content import SUFFIXES, build_timeline, sibling, write_timeline
 from epic100.timeline.model import ModelInUse
 from epic100.video.index import FrameError, VideoIndex, build_index
 from epic100.video.index_file import index_path, load_index
@@ -52,22 +52,22 @@ def make_timeline(
     modules: Mapping[str, Any] | None = None,
     requested_gpus: int = 0,
 ) -> None:
-    """Predict a whole video and write its timeline.
+    """Predict a complete video and write its timeline.
 
-    Finished clips are kept in `{video}.shards` beside the outputs until all are done, so an
+    Finished clips are kept in `{video}.shards` in the outputs' folder until all are done, so an
     interrupted run is resumed and ends in the same files.
 
     Args:
         video: The scanned video.
         model: The model.
-        tsv: The table to write; `content.SUFFIXES` lists the files beside it.
+        tsv: The table to write; `content.SUFFIXES` lists the files in its folder.
         settings: The `timeline:` section.
         predict: The `predict:` section. A clip always has one view.
         modules: The config's `modules` section.
         requested_gpus: Number of GPUs that the rule requests.
 
     Raises:
-        EpicError: The video has fewer than two pictures, or a frame that the scan passed does not
+        EpicError: The video has fewer than two frames, or a frame that the scan passed does not
             decode; torch cannot use a GPU that was granted or requested.
     """
     frames = clip_frames(model.source.pipeline, video.index.fps, settings.window)
@@ -81,7 +81,7 @@ def make_timeline(
         f"{settings.stride:g} s; {len(plan.undamaged) - clip_count} steps are damaged and skipped"
     )
     # Only shards are written, into a folder that is named after this path.
-    out = beside(tsv, ".pt")
+    out = sibling(tsv, ".pt")
     (rows,) = rows_of_clips(
         [VideoClips(video, plan)],
         model.source,
@@ -102,7 +102,7 @@ def make_timeline(
         names=model.names,
         settings=settings,
         made_from=made_from(model, video.file, settings),
-        first_picture_seconds=video.index.late,
+        first_frame_seconds=video.index.late,
         background_scores=model.background.scores(rows) if model.background else None,
         background_threshold=model.background.threshold if model.background else 1.0,
         judged=video.row.judged,
@@ -141,7 +141,7 @@ def make_timelines(
     settings: TimelineSettings,
     predict: PredictSettings,
 ) -> None:
-    """Make the timelines of video files, `{out}/{name}.tsv` and the files beside it, and a page.
+    """Make the timelines of video files, `{out}/{name}.tsv` and its other files, and a page.
 
     The page `{out}/index.html` shows all films of the folder, also those of other calls.
 
@@ -175,7 +175,7 @@ def make_timelines(
     (Path(out) / ".writable").unlink()
     page = Path(out) / "index.html"
     unnamed = [] if model.names.by_task else [NO_NAMES]
-    refused = []
+    errors = []
     for path in paths:
         tsv = Path(out) / f"{path.stem}.tsv"
         try:
@@ -183,16 +183,16 @@ def make_timelines(
         # This error is about one file, so the next one is tried. Any other error would come with
         # each file.
         except FrameError as error:
-            refused.append(str(error))
+            errors.append(str(error))
             add_film(page, path, {}, {}, [f"No timeline: {error}"])
             if len(paths) > 1:
                 log.error(error)
         else:
             add_film(page, path, read_json(beside(tsv, ".json")), model.class_names, unnamed)
     log.info(f"{page}: open it in a browser")
-    if refused:
-        prefix = f"{len(refused)} of {len(paths)} videos have no timeline: "
-        raise EpicError((prefix if len(paths) > 1 else "") + refused[0])
+    if errors:
+        prefix = f"{len(errors)} of {len(paths)} videos have no timeline: "
+        raise EpicError((prefix if len(paths) > 1 else "") + errors[0])
 
 
 def _make_missing(
@@ -297,9 +297,7 @@ def _scanned(film: _Film, work: Path) -> ScannedVideo:
     """
     path, index = film.source, film.index
     if index.frames < 2 or not index.fps:
-        raise FrameError(
-            f"{path}: {index.frames} picture in it; expected a video, with two or more"
-        )
+        raise FrameError(f"{path}: {index.frames} frame in it; expected a video, with two or more")
     # The sheet allows names of up to 100 letters, digits, `_` and `-` (`base.names.NAME`).
     safe_name = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:99].lstrip("_-") or "video"
     video = Video(
@@ -337,10 +335,10 @@ def _scanned(film: _Film, work: Path) -> ScannedVideo:
 
 def _is_made(tsv: Path, made_from: dict) -> bool:
     """Tell whether all files of a timeline exist and were made from the same inputs."""
-    if not all(beside(tsv, suffix).is_file() for suffix in SUFFIXES):
+    if not all(sibling(tsv, suffix).is_file() for suffix in SUFFIXES):
         return False
     try:
-        content = read_json(beside(tsv, ".json"))
+        content = read_json(sibling(tsv, ".json"))
     except (OSError, ValueError):
         # A file that cannot be read is made again.
         return False

@@ -1,4 +1,4 @@
-"""What MMEngine calls in a training: hooks, rules for groups of parameters, and whole files.
+"""What MMEngine calls in a training: hooks, rules for groups of parameters, and complete files.
 
 MMEngine calls the hook with the lowest priority first. Its own have these: RuntimeInfoHook 10,
 IterTimerHook, SyncBuffersHook and EMAHook 50, LoggerHook 60, ParamSchedulerHook 70, CheckpointHook
@@ -54,7 +54,7 @@ class SampleSeedHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed the random draws of the model in this iteration."""
-        # Rank and iteration have bits of their own: up to 2**8 ranks and 2**24 iterations.
+        # Rank and iteration have separate bits: up to 2**8 ranks and 2**24 iterations.
         torch.manual_seed((runner.seed << 32) + (runner.iter << 8) + get_rank())
         np.random.seed([runner.seed, runner.iter, get_rank()])  # TRN's head draws from NumPy.
 
@@ -78,7 +78,7 @@ class UpdateSchedulerHook(ParamSchedulerHook):
 
 
 @register_backend("whole")
-class WholeFiles(LocalBackend):
+class CompleteFiles(LocalBackend):
     """MMEngine's files on a disk, but a file gets its name only when all of it is written."""
 
     def put(self, obj: bytes, filepath: str) -> None:
@@ -95,7 +95,7 @@ class SaveHook(CheckpointHook):
     `inside_epoch.pth`, always the same file.
 
     Args:
-        seconds: Save this many seconds after the last save.
+        seconds: Seconds from the last save to the next one.
         **kwargs: The arguments of CheckpointHook.
 
     Raises:
@@ -148,7 +148,7 @@ class SaveHook(CheckpointHook):
             self._stop(runner, runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Make the checkpoint one that `weights_only=True` reads, and refuse NaN in its weights."""
+        """Make the checkpoint one that `weights_only=True` reads, and reject NaN in its weights."""
         # MMEngine's logs are objects with NumPy arrays. No resume needs them.
         checkpoint["message_hub"]["log_scalars"] = {}
         for key in ("message_hub", "param_schedulers"):
@@ -234,7 +234,7 @@ class EpochHook(Hook):
             raise EpicError(
                 f"epoch {runner.epoch + 1}, iteration {runner.iter + 1}: the loss is {float(loss)};"
                 f" the batch of this process is {ids}; {last_saved(runner)}; the same command ends "
-                "here again, so lower the learning rate or look at these segments"
+                "here again, so lower the learning rate or check these segments"
             )
         sums = hub.runtime_info.get("sums") or dict.fromkeys(("iters", "segments", "loss"), 0.0)
         added = {"iters": 1, "segments": len(samples) * get_world_size(), "loss": float(loss)}
@@ -327,8 +327,8 @@ class FrozenBatchNormHook(Hook):
 class CompileHook(Hook):
     """Compiles the backbone with `torch.compile` for training.
 
-    MMEngine's own `compile` compiles the whole step. There the optimizer wrapper counts the steps,
-    so torch compiles each of the first eight steps anew, and then no more.
+    MMEngine's own `compile` compiles the complete step. There the optimizer wrapper counts the
+    steps, so torch compiles each of the first eight steps anew, and then no more.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -362,14 +362,14 @@ class RuledOptimWrapperConstructor(DefaultOptimWrapperConstructor):
       biases.
     - `no_decay`: Parts of names; parameters with one of them in their name do not decay either.
     - `layer_decay`: The rate of a transformer's block as a share of that of the block above it. The
-      head has the whole rate, and embeddings are below the first block (`optim_factory.py` of
+      head has the full rate, and embeddings are below the first block (`optim_factory.py` of
       VideoMAE at 14ef8d8).
 
     Frozen parameters are in no group.
     """
 
     def _validate_cfg(self) -> None:
-        """Refuse a key of `paramwise_cfg` that is no rule; MMEngine's constructor calls this."""
+        """Reject a key of `paramwise_cfg` that is no rule; MMEngine's constructor calls this."""
         if unknown := set(self.paramwise_cfg) - set(RULES):
             raise EpicError(
                 f"`optim_wrapper.paramwise_cfg` has {min(unknown)}, which is none of "

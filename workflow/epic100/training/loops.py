@@ -20,11 +20,12 @@ from epic100.model.precision import dtype_of
 class RestOfOrder(Sampler):
     """The order of another sampler without the first `done` samples.
 
-    Its length stays that of the whole order, so that the loader counts the batches of an epoch.
+    Its length stays the length of the complete order, so that the loader counts the batches of an
+    epoch.
     """
 
     def __init__(self, order: Any) -> None:
-        """Take the whole order, from its first sample on; the loop sets `done`."""
+        """Take the complete order, from its first sample on; the loop sets `done`."""
         self.order = order
         self.done = 0
 
@@ -33,7 +34,7 @@ class RestOfOrder(Sampler):
         return itertools.islice(iter(self.order), self.done, None)
 
     def __len__(self) -> int:
-        """Return the length of the whole order."""
+        """Return the length of the complete order."""
         return len(self.order)
 
 

@@ -28,8 +28,8 @@ from epic100.training.recipe import (
     present,
 )
 
-# The workers of one process together load at most this many clips ahead, but always one batch each.
-# A clip of 13 frames of 160 pixels takes 1 MB.
+# Maximum number of clips that the workers of one process together load ahead, but always one batch
+# each. A clip of 13 frames of 160 pixels takes 1 MB.
 CLIPS_AHEAD = 2048
 # A model of this type is a `Recognizer3D` whose backbone has its weights channels-last.
 CHANNELS_LAST = "ChannelsLastRecognizer3D"
@@ -98,8 +98,8 @@ def _parts(config: Recipe, settings: TrainSettings, placement: Placement) -> int
         )
     share = batch // processes
     if settings.accumulate is None:
-        most = config.get("most_at_once") or share
-        asked = next(n for n in range(math.ceil(share / most), share + 1) if share % n == 0)
+        maximum = config.get("most_at_once") or share
+        asked = next(n for n in range(math.ceil(share / maximum), share + 1) if share % n == 0)
     blending = (config.model.get("data_preprocessor") or {}).get("blending")
     if share == asked and blending:
         raise EpicError(

@@ -46,7 +46,7 @@ EVALUATORS = ("val_evaluator", "test_evaluator")
 METRIC = "EpicPairMetric"
 NO_VALIDATION: Changes = dict.fromkeys(("val_dataloader", "val_cfg", "val_evaluator"))
 # The pipeline steps of MMAction2 that open or decode a video, each with the workflow's step to use
-# instead: MMAction2's would read the whole video as the segment.
+# instead: MMAction2's would read the complete video as the segment.
 STEPS_TO_REPLACE = {
     f"{library}{step}": ours
     for library in ("Decord", "PyAV", "OpenCV")
@@ -184,7 +184,8 @@ def _sizes_of_encoder(config: Recipe, settings: TrainSettings) -> Changes:
 
 def at_precision(config: Recipe, precision: str) -> Changes:
     """Return the changes that set the precision of a training, a key of `AUTOCAST`."""
-    # The keys of bf16 include those of fp16 and fp32, so without them no earlier precision is left.
+    # The keys of bf16 include the keys of fp16 and fp32, so without them no earlier precision is
+    # left.
     wrapper = {k: v for k, v in config.optim_wrapper.items() if k not in AUTOCAST["bf16"]}
     return {"optim_wrapper": wrapper | AUTOCAST[precision]}
 
@@ -342,7 +343,7 @@ def _paths_and_values(
             "dataset.data_root": video_root,
             "dataset.index_dir": index_dir,
             "dataset.seed": settings.seed,
-            # A validation may take a part of val, this many segments.
+            # A validation may take this number of segments of val.
             "dataset.part": settings.validation.segments if name == "val_dataloader" else None,
         }
         values |= {f"{name}.{key}": value for key, value in loader_values.items()}
@@ -375,9 +376,9 @@ def read_config(path: str | os.PathLike) -> Recipe:
 
 
 def changed(config: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """Copy a config and replace the value of each dotted key as a whole.
+    """Copy a config and replace the value of each dotted key completely.
 
-    MMEngine's `merge_from_dict` joins dicts, and leaves a `_delete_` in those that are new.
+    MMEngine's `merge_from_dict` joins dicts, and leaves a `_delete_` in the new ones.
     """
     copied = copy.deepcopy(config)
     for key, value in changes.items():
@@ -431,8 +432,8 @@ def require_known_options(config: Recipe, options: Mapping[str, Any]) -> None:
     """Raise EpicError if an option is probably a typo, because MMEngine takes any key.
 
     At the top, the Runner reads only its own keys; the others there are variables of the config's
-    file. Below, a name may be new, unless it is similar to one beside it: the class that is built
-    there refuses what it does not take.
+    file. Below, a name may be new, unless it is similar to one next to it: the class that is built
+    there rejects what it does not take.
 
     Args:
         config: The config before the options are applied.

@@ -64,7 +64,7 @@ LEFT_OUT = {
 
 
 def open_run(folder: str | os.PathLike, config: Recipe, code: Mapping[str, str]) -> Path:
-    """Make the folder of a training, with its fingerprint in it to look at.
+    """Make the folder of a training, with its fingerprint in it to read.
 
     Args:
         folder: `results/work_dirs`.

@@ -5,12 +5,11 @@
 | the config: the MMEngine file and the settings | recipe.py |
 | what this machine adds to it: processes, loaders, memory layout | plan.py |
 | several processes and nodes, by torchrun | launch.py, base/processes.py |
-| a trial of the whole way before the first job | trial.py |
-| an epoch that begins in its middle; validation | loops.py |
-| seeds, saves, training.tsv, frozen BatchNorm, rules for parameters | hooks.py |
-| the folder of a training, and which checkpoint it resumes | run.py |
-| a batch: segments of whole videos | clips/dataset.py |
-| the loss, for pairs, verbs and nouns | model/registered.py |
+| a trial of the complete way before the first job | trial.py | | an epoch that begins in its
+middle; validation | loops.py | | seeds, saves, training.tsv, frozen BatchNorm, rules for parameters
+| hooks.py | | the folder of a training, and which checkpoint it resumes | run.py | | a batch:
+segments of complete videos | clips/dataset.py | | the loss, for pairs, verbs and nouns |
+model/registered.py |
 """
 
 import logging
@@ -179,7 +178,7 @@ class TrainRunner(Runner):
 
 
 def final_weights(runner: Runner) -> dict[str, Tensor]:
-    """Copy the final weights to the CPU: those of the moving average if there is one.
+    """Copy the final weights to the CPU: the weights of the moving average if there is one.
 
     Buffers (BatchNorm's statistics) are always the model's, which the processes share at the end of
     an epoch. The buffers of the average belong to one process only.

@@ -1,6 +1,6 @@
 """The trial of a training: two steps, a resume and a prediction, on a film that it makes itself.
 
-It is a process of its own, for which `inputs.trials` asks:
+It is a separate process, for which `inputs.trials` asks:
 
     python -m epic100.training.trial FOLDER
 
