@@ -35,7 +35,7 @@ rule browse_clips:
         limits=CONFIG.scan.stored(),
         rows=lambda wildcards: rows_of(wildcards.participant, "val"),
     message:
-        "Clips of {wildcards.participant} for the page to look at"
+        "Clips of {wildcards.participant} for the page of videos"
     script:
         "../workflow/scripts/browse_clips.py"
 
@@ -83,6 +83,6 @@ rule browse:
         place=unrecorded(VIDEO_PLACE),
         call=unrecorded(call_of_this_run()),
     message:
-        "Page to look at: {output.html}"
+        "Page of videos: {output.html}"
     script:
         "../workflow/scripts/browse.py"

@@ -22,7 +22,7 @@ if importlib.util.find_spec("epic100") is None:
     LIBRARY = Path(str(workflow.current_basedir)).parent / "workflow"
     if not LIBRARY.is_dir():
         raise WorkflowError(
-            "the package epic100 is not installed beside Snakemake, and these rules come from no "
+            "the package epic100 is not installed next to Snakemake, and these rules come from no "
             "clone that has it; docs/reuse.md says how to install it"
         )
     sys.path.append(str(LIBRARY))
@@ -128,7 +128,7 @@ OFFICIAL_LISTS = find_lists(ANNOTATIONS["val"], EVALUATE, to_be_made=ANNOTATIONS
 CLASS_LISTS = find_lists(
     ANNOTATIONS["val"], EVALUATE, to_be_made=DOWNLOAD_ANNOTATIONS, lists=CLASS_LIST_FILES
 )
-# The files with names of classes. Those of the lists go before those of the CSVs.
+# The files with names of classes. The names of the lists go before the names of the CSVs.
 NAME_FILES = {"csvs": [ANNOTATIONS["train"], ANNOTATIONS["val"]], "lists": CLASS_LISTS}
 ANNOTATION_FILES = {**ANNOTATIONS, **OFFICIAL_LISTS, **CLASS_LISTS}
 ANNOTATION_SHEET = shipped(CONFIG.annotations.sheet)

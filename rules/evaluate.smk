@@ -31,7 +31,7 @@ rule evaluate:
         # A comparison of runs shows these settings.
         compared=compared_settings,
     message:
-        "Official figures from {input.predictions}"
+        "Official metrics from {input.predictions}"
     script:
         "../workflow/scripts/evaluate.py"
 

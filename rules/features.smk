@@ -1,8 +1,8 @@
-# These rules make features of whole videos, in the form that ActionFormer reads. No other rule needs
-# them.
+# These rules make features of complete videos, in the form that ActionFormer reads. No other rule
+# needs them.
 #
 # The `.npz` are no outputs of the job that makes them: Snakemake would remove them all before it
-# makes one again. The job keeps those that are still right.
+# makes one again. The job keeps the files that are still right.
 
 ENCODER = CONFIG.features.encoder
 # These files give the features. The job decides whether other content makes other features.
@@ -12,7 +12,7 @@ ENCODER_FILES = {
 }.get(ENCODER, [])
 
 
-# The job writes a file of features for each video beside the table.
+# The job writes a file of features for each video in the folder of the table.
 rule features:
     input:
         model=ENCODER_FILES,

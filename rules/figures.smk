@@ -1,4 +1,4 @@
-# Result files become pictures of the report, with a rule per topic. page.html.j2 has the captions.
+# Result files become figures of the report, with a rule per topic. page.html.j2 has the captions.
 
 
 rule figures_archive:
@@ -27,7 +27,7 @@ rule figures_archive:
         class_lists=list(CLASS_LISTS),
         reading=CONFIG.annotation_arguments,
     message:
-        "Pictures of the annotations and of the damage"
+        "Figures of the annotations and of the damage"
     script:
         "../workflow/scripts/figures_archive.py"
 
@@ -46,7 +46,7 @@ rule figures_training:
         mem_mb=2000,
         runtime=10,
     message:
-        "Pictures of the training"
+        "Figures of the training"
     script:
         "../workflow/scripts/figures_training.py"
 

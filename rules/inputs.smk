@@ -22,7 +22,7 @@ def annotations_of(wildcards):
 
 
 def figure(topic, name):
-    """The path of a picture of the report. Pictures of the data are the same for all runs."""
+    """The path of a figure of the report. Figures of the data are the same for all runs."""
     folder = "results" if topic in ("data", "damage") else HOME
     return f"{folder}/figures/{topic}/{name}.svg"
 
@@ -32,10 +32,10 @@ def table(path, label):
     return report(path, category="Tables", labels={"table": label})
 
 
-def exported_split(kind):
+def exported_split(suffix):
     """The split of submission.pt or submission.zip: the one in the config, else val for `pt`, and
     test for `zip` if the config has a test CSV."""
-    default_split = "test" if kind == "zip" and "test" in ANNOTATIONS else "val"
+    default_split = "test" if suffix == "zip" and "test" in ANNOTATIONS else "val"
     return CONFIG.export.split or default_split
 
 
@@ -107,7 +107,7 @@ def made_or_asked(folders, names):
 
     def tables(wildcards):
         targets = {os.path.normpath(target) for target in workflow.dag_settings.targets}
-        # The job of a table also makes `.json`, `.vtt` and `.activitynet.json` beside it.
+        # The job of a table also makes `.json`, `.vtt` and `.activitynet.json` in its folder.
         tables_of_targets = {re.sub(r"(\.activitynet)?\.\w+$", ".tsv", path) for path in targets}
         paths = [
             f"{folder.format(run=wildcards.get('run'))}/{name}.tsv"
@@ -139,14 +139,14 @@ WEIGHTS_TEXT = STARTS.pop() if len(STARTS) == 1 else "its own start weights"
 
 def weights_to_train_from(wildcards):
     """The file of a run's start weights, in a list; [] for random weights."""
-    weights, fault = START_WEIGHTS[wildcards.get("run")]
+    weights, defect = START_WEIGHTS[wildcards.get("run")]
     if weights and not (weights.is_url or os.path.exists(weights.path)):
-        fault = (
+        defect = (
             f"{weights.path}: no such file; expected the start weights of `train: load_from:`; "
             "correct the path, which is from the working folder on"
         )
-    if fault:
-        raise WorkflowError(fault)
+    if defect:
+        raise WorkflowError(defect)
     return [weights.path] if weights else []
 
 
@@ -162,7 +162,7 @@ def decoder_memory(wildcards, threads):
     """The memory of a job that runs a decoder per thread, as the resource `mem_mb`.
 
     A decoder may take `scan: memory_mib:`, and fails with an error if a file needs more, before the
-    kernel kills the whole job. Without a limit, which is 0, 3000 are requested for it. The job
+    kernel kills the complete job. Without a limit, which is 0, 3000 are requested for it. The job
     itself needs less than the 1000 that are added, so the 5 % by which a MiB is more than a MB
     come out of them."""
     return 1000 + threads * (CONFIG.scan.memory_mib or 3000)

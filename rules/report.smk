@@ -1,6 +1,6 @@
 # The report is one HTML file that needs no network.
 
-# The names are those of the report's template. A model that was made elsewhere has no training.
+# The names are as in the report's template. A model that was made elsewhere has no training.
 PICTURES = {
     "lengths": figure("data", "lengths"),
     **{name: figure("damage", name) for name in ("archive", "close_up")},

@@ -46,7 +46,7 @@ if workflow.is_main_process:
     open_lock_of_killed_run(logger.warning)
 else:
     # The signal before a time limit goes to every process of a job, and would kill this one. The
-    # training has a handler of its own.
+    # training has its own handler.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     end_if_not_newest()
 

@@ -1,4 +1,4 @@
-# A target that no rule makes is refused, with the nearest name that is one. This file is included
+# A target that no rule makes is rejected, with the nearest name that is one. This file is included
 # last, so that all rules are known.
 
 from epic100.base.names import did_you_mean
@@ -75,7 +75,7 @@ def results_of(rules):
     return set(expand(files, **values, video=video_ids, allow_missing=True))
 
 
-# Another workflow that uses this one as a module may have rules of its own after it.
+# Another workflow that uses this one as a module may have its own rules after it.
 if workflow.is_main_process and workflow.modifier.is_main_snakefile():
     if workflow.resource_settings.cores == 0:
         raise WorkflowError("--cores 0: no job could ever start; expected 1 or more, or all")

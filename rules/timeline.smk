@@ -1,4 +1,4 @@
-# A timeline has the actions that the trained model predicts along a whole video of the sheet. No
+# A timeline has the actions that the trained model predicts along a complete video of the sheet. No
 # other rule needs it. For any other video file, `epic100 predict` makes one.
 
 BACKGROUND = f"{HOME}/background.json"

@@ -19,7 +19,7 @@ rule videos_ok:
         # With this parameter, the files are compared again when a row of the sheet changes.
         rows=[vars(video) for video in VIDEOS if video.participant_id in CHOSEN],
     message:
-        "Check that all videos are there and whole"
+        "Check that all videos are there and complete"
     script:
         "../workflow/scripts/videos_ok.py"
 

@@ -96,7 +96,7 @@ def needs_download(video):
 def files_of(wildcards):
     """The video files of a participant that exist or will be made.
 
-    Any other video is no input, so that Snakemake does not refuse the job; the scan table has a row
+    Any other video is no input, so that Snakemake does not reject the job; the scan table has a row
     `missing` for it."""
     videos = filter(is_or_will_be_there, videos_of(wildcards.participant))
     return [input_of(video) for video in videos]
@@ -121,7 +121,7 @@ NEEDED = ARCHIVE.needed
 # The ids of videos that are on disk, or will be made or downloaded.
 ON_DISK = {video.video_id for video in filter(is_or_will_be_there, NEEDED)}
 # In a partial archive, participants without any video get no job. If there is no video at all, the
-# whole run is planned, so that it can be inspected before the data is there.
+# complete run is planned, so that it can be inspected before the data is there.
 PARTICIPANTS = [
     name
     for name in CHOSEN

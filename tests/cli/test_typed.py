@@ -68,7 +68,7 @@ def folder(tmp_path, monkeypatch):
         ("check --configfile model.py", "an MMEngine config goes into `train: config:`"),
         ("test modl.pth", "modl.pth: no such file; did you mean model.pth?"),
         ("test config", "config: is a folder; expected a model"),
-        ("test scores.pt", "scores.pt: holds scores, and is no model; for their figures: "),
+        ("test scores.pt", "scores.pt: holds scores, and is no model; for their metrics: "),
     ],
 )
 def test_a_typing_mistake_is_refused_in_one_line_before_snakemake_starts(

@@ -1,4 +1,4 @@
-"""Rule download_annotations: the sheet of annotation files -> those that are missing."""
+"""Rule download_annotations: the sheet of annotation files -> the missing ones."""
 
 from epic100.base.log import rule_log
 from epic100.download.annotations import download_annotations

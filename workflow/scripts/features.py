@@ -1,4 +1,4 @@
-"""Rule features: whole videos of a participant -> features by a model or an encoder."""
+"""Rule features: complete videos of a participant -> features by a model or an encoder."""
 
 from epic100.base.log import rule_log
 from epic100.features.participant import make_features

@@ -1,4 +1,4 @@
-"""Rule figures_archive: CSVs, scan tables, dropped segments -> pictures of data and damage."""
+"""Rule figures_archive: CSVs, scan tables, dropped segments -> figures of data and damage."""
 
 import pandas as pd
 

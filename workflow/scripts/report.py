@@ -1,4 +1,4 @@
-"""Rule report: figures, pictures and examples of a run -> one HTML page."""
+"""Rule report: metrics, figures and examples of a run -> one HTML page."""
 
 from datetime import date
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Rule timeline: a whole video of the sheet -> the actions that the model predicts along it."""
+"""Rule timeline: a complete video of the sheet -> the actions that the model predicts along it."""
 
 from epic100.base.log import rule_log
 from epic100.settings import Modules, PredictSettings, TimelineSettings

@@ -22,7 +22,7 @@ submission.
   epic100 run -n                    what would run here; config/config.yaml names your data
   epic100 run --profile profiles/vsc all     on a cluster
   epic100 adopt                     models that others trained on EPIC-KITCHENS-100
-  epic100 test lab/model.pth        its official figures, in results/runs/model
+  epic100 test lab/model.pth        its official metrics, in results/runs/model
   epic100 score submission.zip      the same of any file of scores, without a run
   epic100 predict VIDEO --model results/model.pth    a timeline of actions
   epic100 submission check results/submission.zip --split test
@@ -35,16 +35,16 @@ COMMANDS = {
     "demo": ("film a mini kitchen and run everything on it", "epic100.cli.words:fill_demo"),
     "run": ("run the workflow in this folder", "epic100.cli.words:fill_run"),
     "test": ("score a model on the validation split", "epic100.cli.words:fill_test"),
-    "score": ("say the official figures of any model's scores", "epic100.cli.words:fill_score"),
+    "score": ("say the official metrics of any model's scores", "epic100.cli.words:fill_score"),
     "check": (
         "say whether a run in this folder would come to its end",
         "epic100.cli.words:fill_check",
     ),
-    "predict": ("see what a model sees in whole videos", "epic100.cli.words:fill_predict"),
+    "predict": ("see what a model sees in complete videos", "epic100.cli.words:fill_predict"),
     "adopt": ("take over a model trained on EPIC-KITCHENS-100", "epic100.cli.words:fill_adopt"),
     "migrate": ("bring a lab's lists and checkpoint along", "epic100.cli.words:fill_migrate"),
     "submission": (
-        "look at a submission before it is sent",
+        "check a submission before it is sent",
         "epic100.cli.words:fill_submission",
     ),
     "compare": (
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: Words after `epic100`; None takes those of this process.
+        arguments: Words after `epic100`; None takes the words of this process.
 
     Returns:
         The exit code: 0; 1 if the input is wrong, after a line on stderr for each mistake; or that
@@ -118,7 +118,7 @@ def _no_command(word: str) -> str:
 def build_parser(
     arguments: Sequence[str],
 ) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """Build the parser of the program and those of its commands, by name.
+    """Build the parser of the program and the parsers of its commands, by name.
 
     Args:
         arguments: Words after `epic100`. Only the command that they name gets its options, or all

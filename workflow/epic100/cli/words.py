@@ -15,14 +15,14 @@ TARGETS = {
     "all": "the submission, and all that is known of it",
     "results/submission.pt": "scores of val, for the official tools",
     "results/submission.zip": "scores of test, for the server",
-    "results/metrics.json": "the official figures on val",
+    "results/metrics.json": "the official metrics on val",
     "results/report.html": "the report",
     "results/model.pth": "the trained model",
     "results/scan/P01.tsv": "what is damaged in the videos of a participant",
     "results/clean/dropped.tsv": "each lost segment, with its reason",
     "results/browse/index.html": "a page with each segment and its clip",
-    "results/timeline/P01_01.tsv": "actions along a whole video",
-    "results/features/P01.tsv": "features of whole videos; all_features: of all participants",
+    "results/timeline/P01_01.tsv": "actions along a complete video",
+    "results/features/P01.tsv": "features of complete videos; all_features: of all participants",
     "results/detections.json": "timelines of a split, for the official tools",
     "results/compare.html": "all runs side by side",
     "results/clean/trainval.txt": "train and val as one list",
@@ -108,7 +108,7 @@ def fill_score(parser: argparse.ArgumentParser) -> None:
         "file", type=Path, metavar="FILE", help=".zip, .pt or .pkl (docs/results.md)"
     )
     _add_labels(parser)
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     parser.set_defaults(run="epic100.submission.command:score")
 
 
@@ -125,7 +125,7 @@ def _add_labels(parser: argparse.ArgumentParser) -> None:
 
 def fill_adopt(parser: argparse.ArgumentParser) -> None:
     """Add the options of `adopt` (docs/first-day.md)."""
-    parser.epilog = "Without a name it lists the models: where their files are, and their figures."
+    parser.epilog = "Without a name it lists the models: where their files are, and their metrics."
     parser.add_argument("name", nargs="?", metavar="NAME", help="which published model it is")
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="its checkpoint")
     parser.add_argument("--out", type=Path, metavar="PTH", help="the file to write")

@@ -19,7 +19,8 @@ from epic100.base.names import did_you_mean, nearest_file
 from epic100.base.shipped import ROOT, existing_path
 
 # A word NAME=VALUE is a key of the config if the name has a dot, as train.epochs. No option of
-# Snakemake has one, and those that take NAME=VALUE (--set-threads train=4) have none there either.
+# Snakemake has one, and the options that take NAME=VALUE (--set-threads train=4) have none there
+# either.
 KEY = re.compile(r"[A-Za-z_]\w*(\.[\w-]+)+=|run=|[a-z]+={", re.ASCII)
 SHIPPED = ("config/", "profiles/")  # Files of these folders may be named as in a clone.
 
@@ -39,8 +40,8 @@ def run_test(given: argparse.Namespace) -> int:
     """Score a finished model on the validation split."""
     if not given.model.is_file():
         no_file = f"no such file{nearest_file(given.model)}"
-        fault = "is a folder" if given.model.is_dir() else no_file
-        raise EpicError(f"{given.model}: {fault}; expected a model, as results/model.pth")
+        defect = "is a folder" if given.model.is_dir() else no_file
+        raise EpicError(f"{given.model}: {defect}; expected a model, as results/model.pth")
     with reading(given.model) as file:
         head = file.read(2**16)
     # The keys of a submission and the format of predictions are in the first kilobytes of a file.
@@ -149,7 +150,7 @@ def _yaml(value: Any) -> str:
 
 
 def reject_missing(words: Sequence[str]) -> None:
-    """Refuse a config file that cannot be read, or a profile that is missing.
+    """Reject a config file that cannot be read, or a profile that is missing.
 
     Snakemake would end in a traceback, or read a device without an end.
 

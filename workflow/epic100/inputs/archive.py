@@ -23,7 +23,7 @@ from epic100.video.sheet import (
 )
 from epic100.video.unused import unused_files, why_unused
 
-# A video file has at least so many bytes per second, even if it is a small copy of a still scene.
+# Minimum bytes per second of a video file, even if it is a small copy of a still scene.
 MIN_BYTES_PER_SECOND = 100
 
 
@@ -35,7 +35,7 @@ class Archive:
         videos: The rows of the sheet.
         chosen: The participants that take part, in the sheet's order.
         every_file: All files of each video by its path in lists, `P01/P01_01.MP4`. A video without
-            a file has the path where it would be looked for first.
+            a file has the path where it would be expected first.
     """
 
     videos: list[Video]
@@ -76,7 +76,7 @@ def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
         yield Line(OK, "videos", "and annotations are made by the demo")
         return
     files = {video: archive.every_file[video.path()][0] for video in archive.needed}
-    # Each file is looked at once, since the disk of a cluster may take milliseconds for an answer.
+    # Each file is checked once, since the disk of a cluster may take milliseconds for an answer.
     stats: dict[Path, os.stat_result] = {}
     for file in files.values():
         with contextlib.suppress(OSError):  # The file is missing, or its folder cannot be entered.
@@ -105,7 +105,7 @@ def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
             MISSING,
             "val",
             f"{settings.root}: none of the {len(of_val)} videos of val is there, such as "
-            f"{min(of_val)}, and a model without validation has no figures; put one there, or set "
+            f"{min(of_val)}, and a model without validation has no metrics; put one there, or set "
             "`videos: subset: true` if that is meant",
         )
 
@@ -113,7 +113,8 @@ def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
 def _unused_lines(archive: Archive, config: Settings) -> Iterator[Line]:
     """Report the files below the root that are not used, with the reason of the first few.
 
-    If the sheet is smaller than the archive on purpose, those of its own videos are reported.
+    If the sheet is smaller than the archive on purpose, the unused files of its own videos are
+    reported.
     """
     settings = config.videos
     used = {file for files in archive.every_file.values() for file in files}
@@ -141,7 +142,7 @@ def _unused_lines(archive: Archive, config: Settings) -> Iterator[Line]:
 def _videos_with_two_files(archive: Archive) -> Iterator[Line]:
     """Report videos with two files, because nobody can tell which one is meant.
 
-    Extracted frames beside a film are another form of it, so the film is read.
+    Extracted frames next to a film are another form of it, so the film is read.
     """
     with_frames = 0
     for video in archive.needed:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 WRONG, MISSING, NOTE, OK = "WRONG", "MISSING", "note", "ok"
-# A line names at most so many files, ids or participants.
+# Maximum number of files, ids or participants that a line names.
 SHOWN = 3
 
 

@@ -82,7 +82,7 @@ class InputFiles:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """The digest of each existing CSV and list, of the same kind as the official checksum.
+        """The digest of each existing CSV and list, of the same type as the official checksum.
 
         The official CSVs are hashed in a hundredth of a second, so no digest is stored: it would be
         found by the date of a file, which may be anything.
@@ -129,7 +129,7 @@ def _absent(files: InputFiles) -> Iterator[Line]:
             yield Line(
                 WRONG, section, f"{path}: is a folder; expected the file of `{section}: {key}:`"
             )
-        # If the run makes or fetches the files itself (`made`), a missing one is no fault.
+        # If the run makes or fetches the files itself (`made`), a missing one is no error.
         elif not (files.made or os.path.exists(path)):
             hint = ", or set `annotations: {download: true}`" if key in files.pins else ""
             yield Line(
@@ -146,11 +146,11 @@ def _absent(files: InputFiles) -> Iterator[Line]:
         )
     for path in files.models:
         if not os.path.isfile(path):
-            fault = "is a folder" if os.path.isdir(path) else "no such file"
+            defect = "is a folder" if os.path.isdir(path) else "no such file"
             yield Line(
                 WRONG,
                 "predict",
-                f"{path}: {fault}; expected a finished model, such as results/model.pth, from the "
+                f"{path}: {defect}; expected a finished model, such as results/model.pth, from the "
                 "working folder on; correct `predict:`",
             )
     for path in dict.fromkeys(files.recipes):
@@ -211,10 +211,10 @@ def _contents(files: InputFiles, config: Settings, archive: Archive) -> list[Lin
 
 
 def _official_lines(files: InputFiles, digests: Mapping[str, str]) -> Iterator[Line]:
-    """Report files that are the official ones, and note if others beside them are not.
+    """Report files that are the official ones, and note if others of the config are not.
 
-    Those may be cut or edited. If no file is official, nothing is reported: the annotations are the
-    user's own.
+    Such files may be cut or edited. If no file is official, nothing is reported: the annotations
+    are the user's own.
     """
     is_official = {
         key: digests[key] == str(files.pins[key].checksum) for key in digests if key in files.pins

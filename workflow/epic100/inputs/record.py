@@ -1,6 +1,6 @@
 """Write results/run.json: the config files, settings and inputs of the results, for their readers.
 
-Snakemake decides what runs again by records of its own, which are in `.snakemake`.
+Snakemake decides what runs again by its own records, which are in `.snakemake`.
 """
 
 import json

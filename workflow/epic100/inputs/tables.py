@@ -17,8 +17,8 @@ from epic100.video.sheet import Video
 
 # If more of the segments of a split begin after the end of their video, their times are wrong.
 MAX_LATE_SHARE = 0.5
-# A video lasts at most so many times as long as its annotated part, unless its unit is another.
-MIN_RATIO = 200
+# A video is shorter than its annotated part times this, unless its unit differs.
+MAX_RATIO = 200
 
 
 def table_lines(
@@ -68,9 +68,9 @@ def _late_lines(
         lengths = table["video_id"].map(durations)
         is_late = table["start_seconds"] >= lengths
         if is_late.any():
-            is_most = is_late.mean() > MAX_LATE_SHARE and not config.videos.subset
+            is_often = is_late.mean() > MAX_LATE_SHARE and not config.videos.subset
             yield Line(
-                WRONG if is_most else NOTE,
+                WRONG if is_often else NOTE,
                 "annotations",
                 f"{csvs[split]}: {is_late.sum()} of {len(table)} segments begin after the end of "
                 f"their video by {sheet}, such as {table['narration_id'][is_late].iloc[0]}, and "
@@ -79,7 +79,7 @@ def _late_lines(
             )
         last_stops = table.groupby("video_id")["stop_seconds"].max()
         ratios = last_stops.index.map(durations) / last_stops
-        if len(ratios) and ratios.median() > MIN_RATIO:
+        if len(ratios) and ratios.median() > MAX_RATIO:
             yield Line(
                 WRONG,
                 "videos",
@@ -145,7 +145,7 @@ def _unseen_lines(
             NOTE,
             "evaluate",
             f"{path}: none of its participants has a segment of val, so that `unseen` has no "
-            "figure; expected the list of the validation split, unless the archive is a part",
+            "metric; expected the list of the validation split, unless the archive is a part",
         )
 
 

@@ -1,4 +1,4 @@
-"""Ask for the trial of a training, in a process of its own, and remember which have passed.
+"""Ask for the trial of a training, in a separate process, and remember which have passed.
 
 Snakemake imports this module, so nothing here needs torch. `training.trial` is the trial.
 """

@@ -1,6 +1,6 @@
 """Convert published checkpoints of EPIC-KITCHENS-100 models to our model files: `epic100 adopt`.
 
-The checkpoints hold pickled arguments beside the weights. Only the weights are read, as data
+The checkpoints hold pickled arguments next to the weights. Only the weights are read, as data
 (`untrusted_tensors`). They get the names and shapes that they have in the recipe of config/zoo;
 each tensor of the network must be there, and none may be left over. The names of the tensors are
 from the code that config/published.yaml lists; none of that code is here.
@@ -32,7 +32,7 @@ from epic100.model.published import Published, published
 from epic100.segments.official_lists import read_class_names
 
 VERBS, NOUNS, COLOURS = 97, 300, 3
-# An error names at most so many tensors.
+# Maximum number of tensors that an error names.
 MAX_SHOWN = 3
 # Each line is a pattern in a published tensor's name and the text that replaces it in ours. AVION
 # has two sets of names for a block: the names of torch, and the names of the package flash_attn.
@@ -83,7 +83,7 @@ NAMES = {
     "c1": RESNET_NAMES,
     "slowfast": SLOWFAST_NAMES,
 }
-# Tensors with these first names in a model of videos and texts are not those of its video encoder.
+# Tensors with these first names in a model of videos and texts are not of its video encoder.
 TEXT_PART = re.compile(
     r"(visual\.(?:image_projection|head)|textual|transformer|token_embedding|positional_embedding|"
     r"ln_final|image_projection|text_projection|logit_scale)(?:\.|$)"
@@ -260,9 +260,9 @@ def describe_published() -> Iterator[str]:
 
 
 def reported_metrics(model: Published) -> str:
-    """Write a model's reported figures as text: `72 / 61.9 / -` for verb, noun, action."""
-    figures = (model.verb, model.noun, model.action)
-    return " / ".join("-" if value is None else f"{value:g}" for value in figures)
+    """Write a model's reported metrics as text: `72 / 61.9 / -` for verb, noun, action."""
+    metrics = (model.verb, model.noun, model.action)
+    return " / ".join("-" if value is None else f"{value:g}" for value in metrics)
 
 
 def sort_as_actions(pairs: Sequence[Pair]) -> list[Pair]:
@@ -358,7 +358,7 @@ def _count_pairs(path: str | os.PathLike) -> Counter[Pair]:
 
 
 def _renamed(tensors: Mapping[str, Tensor], model: Published) -> dict[str, Tensor]:
-    """Rename and reshape all tensors but those of the classifier as they are in our network."""
+    """Rename and reshape all tensors but the classifier's as they are in our network."""
     state = {}
     for name, value in tensors.items():
         # `_head` adds the classifier. TRN's many classifiers keep their names below `consensus`.
@@ -399,8 +399,8 @@ def _head(
             # The first classifier is the one over actions.
             layer_tensors[0] = layer_tensors[0][[row_of_pair[pair] for pair in pairs]]
         state[f"cls_head.fc_cls.{tensor_name}"] = torch.cat(layer_tensors)
-    # PySlowFast has the features of the slow pathway first, MMAction2 those of the fast one. The
-    # slow pathway has eight times as many channels, so the fast one has a ninth of the sum.
+    # PySlowFast has the features of the slow pathway first, MMAction2 the features of the fast one.
+    # The slow pathway has eight times as many channels, so the fast one has a ninth of the sum.
     if model.rule == "slowfast":
         fast_channels = state["cls_head.fc_cls.weight"].shape[1] // 9
         state["cls_head.fc_cls.weight"] = state["cls_head.fc_cls.weight"].roll(fast_channels, 1)
@@ -416,7 +416,7 @@ def _require_same_tensors(
 ) -> None:
     """Raise if a tensor of the network is missing, left over, of another shape or not finite."""
     network_tensors = built.state_dict()
-    faults = [
+    defects = [
         *(f"{key} is missing" for key in network_tensors if key not in state),
         *(f"{key} is left over" for key in state if key not in network_tensors),
         *(
@@ -425,10 +425,10 @@ def _require_same_tensors(
             if key in state and state[key].shape != value.shape
         ),
     ]
-    if faults:
-        more = f" and {len(faults) - MAX_SHOWN} more" if len(faults) > MAX_SHOWN else ""
+    if defects:
+        more = f" and {len(defects) - MAX_SHOWN} more" if len(defects) > MAX_SHOWN else ""
         raise EpicError(
-            f"{path}: not the network of {name}: {', '.join(faults[:MAX_SHOWN])}{more}; expected "
+            f"{path}: not the network of {name}: {', '.join(defects[:MAX_SHOWN])}{more}; expected "
             f"the file of {model.title}, {model.url}"
         )
     require_finite(path, state)

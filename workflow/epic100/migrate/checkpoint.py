@@ -1,7 +1,7 @@
 """Convert a lab's MMAction2 checkpoint, config and pair order to `model.pth`.
 
 A checkpoint is a pickle, which can run code when it is loaded. Here it is loaded with torch's
-`weights_only`. What MMEngine 0.10 stores beside the weights (HistoryBuffer, NumPy scalars, even
+`weights_only`. What MMEngine 0.10 stores next to the weights (HistoryBuffer, NumPy scalars, even
 `getattr`) is ignored. Of the config, the model and the clips are taken, read by our own steps.
 
 A checkpoint does not say which verb-noun pair each output of its head means. That comes from a text
@@ -26,8 +26,9 @@ from epic100.model.untrusted import build_untrusted, clean_model, clean_pipeline
 from epic100.model.views import sampling_of
 from epic100.segments.segment_list import NO_LABEL, read_segments
 
-# These steps open a video, and those of the next line decode its frames. A lab that reads segments
-# of whole videos has steps of its own, since MMAction2's DecordInit takes the video as the segment.
+# These steps open a video, and the steps of the next line decode its frames. A lab that reads
+# segments of complete videos has its own steps, since MMAction2's DecordInit takes the video as the
+# segment.
 OPENERS = ("DecordInit", "PyAVInit", "OpenCVInit", "OpenSegment")
 DECODERS = ("DecordDecode", "PyAVDecode", "OpenCVDecode", "DecodeSegment")
 SAMPLERS = ("SampleFrames", "UniformSample")
@@ -119,7 +120,7 @@ def migrate_model(
             f"{where}: the head has {outputs} outputs, the pair order {len(pairs)} pairs; expected "
             "the very list, or table, that the labels of this training were made from"
         )
-    # The built model is not needed either: this raises if the weights are not those of the config.
+    # The built model is not needed either: this raises if the weights are not of the config.
     build_untrusted(cleaned, weights, where, checkpoint)
     predict_config["model"] = cleaned.spec
     pairs_with_counts = [(verb, noun, counts[verb, noun] if counts else 1) for verb, noun in pairs]
@@ -238,7 +239,7 @@ def _translate(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Convert a test pipeline to this workflow's steps, with notes for the screen.
 
-    A lab has steps of its own to open videos and decode frames. So an unknown step just before the
+    A lab has its own steps to open videos and decode frames. So an unknown step just before the
     sampling step is taken for one that opens a video. An unknown step just after it is taken for
     one that decodes, if `Decode` is in its name. Each of these steps gets a note.
     """

@@ -1,4 +1,4 @@
-"""The whole config: all sections, the runs of a sweep, and checks of keys against each other."""
+"""The complete config: all sections, the runs of a sweep, and checks of keys against each other."""
 
 import itertools
 import json
@@ -36,13 +36,13 @@ FILES_OF_FINISHED_RUN = ("metrics.json", "predictions/val.pt")
 
 
 def home_of(run: str | None) -> str:
-    """Return the folder of a run's model, predictions and figures; None is the default run."""
+    """Return the folder of a run's model, predictions and metrics; None is the default run."""
     return f"{RUNS}/{run}" if run else RESULTS
 
 
 class Settings(Section):
     """The config of the EPIC-KITCHENS-100 workflow. Relative paths are relative to the working
-    directory (`snakemake --directory`); a file that is missing there is looked for in the
+    directory (`snakemake --directory`); a file that is missing there is searched in the
     workflow's own folder."""
 
     gone: ClassVar[Mapping[str, str]] = {
@@ -61,15 +61,15 @@ class Settings(Section):
     train: TrainSettings = key(TrainSettings(), "training")
     modules: Modules = key(Modules(), "models of your own")
     predict: PredictSettings = key(PredictSettings(), "prediction")
-    timeline: TimelineSettings = key(TimelineSettings(), "whole videos")
-    features: FeatureSettings = key(FeatureSettings(), "features of whole videos")
+    timeline: TimelineSettings = key(TimelineSettings(), "complete videos")
+    features: FeatureSettings = key(FeatureSettings(), "features of complete videos")
     browse: BrowseSettings = key(BrowseSettings(), "the page to look at")
     export: ExportSettings = key(ExportSettings(), "the submission")
     evaluate: OfficialLists = key(OfficialLists(), "official lists")
     run: RunName | None = key(
         None,
-        "a name: this run's model, predictions, figures and submission are in "
-        "`results/runs/{name}/`, beside those of other runs (below)",
+        "a name: this run's model, predictions, metrics and submission are in "
+        "`results/runs/{name}/`, next to the folders of other runs (below)",
     )
     sweep: Sweep | None = key(None, "a run for each combination of values (below)")
     minikitchen: Minikitchen | None = key(None, "the demo only (`demo.yaml`)")
@@ -105,7 +105,7 @@ class Settings(Section):
 
     @property
     def home(self) -> str:
-        """The folder of the model, predictions and figures; with a sweep it has `{run}` in it."""
+        """The folder of the model, predictions and metrics; with a sweep it has `{run}` in it."""
         return f"{RUNS}/{{run}}" if self.sweep else home_of(self.run)
 
     @cached_property
@@ -149,7 +149,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        """Refuse keys that contradict each other."""
+        """Reject keys that contradict each other."""
         if contradictions := list(self._contradictions()):
             raise ValueError("\n".join(contradictions))
         # The property is read for its exception: a combination of `sweep:` may contradict itself.

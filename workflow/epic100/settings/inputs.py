@@ -70,7 +70,7 @@ class Videos(Section):
     subset: bool = key(
         False,
         "the sheet lists fewer videos than the CSVs on purpose: leave out the segments of the "
-        "others instead of refusing them",
+        "others instead of rejecting them",
     )
     download: bool = key(
         False, "fetch missing videos from the sheet's `url`, verify all by its `md5`"
@@ -90,11 +90,11 @@ class Participants(Section):
     exclude: Names = key(
         [], "participants left out: not scanned, their segments dropped with that reason"
     )
-    include: Names = key([], "participants that take part, without those of `exclude`; []: all")
+    include: Names = key([], "participants that take part, without the ones of `exclude`; []: all")
 
 
 class OfficialLists(Section):
-    """Names of classes; null: the file with the official name beside the val CSV."""
+    """Names of classes; null: the file with the official name in the val CSV's folder."""
 
     gone: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("tail_verbs", "tail_nouns", "unseen_participants"),

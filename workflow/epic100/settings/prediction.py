@@ -1,4 +1,4 @@
-"""Settings of prediction on segments and whole videos, and of features."""
+"""Settings of prediction on segments and complete videos, and of features."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
@@ -54,7 +54,7 @@ class PredictSettings(OnDevice):
 
 
 class Windows(Section):
-    """Where clips are in a whole video."""
+    """Where clips are in a complete video."""
 
     stride: Seconds = key(0.5, "seconds from clip to clip")
     window: Seconds | None = key(
@@ -64,12 +64,12 @@ class Windows(Section):
 
 
 class TimelineSettings(Windows):
-    """Whole videos, `results/timeline/{video_id}.tsv` (docs/timeline.md)."""
+    """Complete videos, `results/timeline/{video_id}.tsv` (docs/timeline.md)."""
 
     smooth: float = key(
         1.0, "seconds over which probabilities are averaged; 0: not at all", ge=0, le=3600
     )
-    threshold: float = key(0.2, "least mean probability of a segment's pair", ge=0, le=1)
+    threshold: float = key(0.2, "minimum mean probability of a segment's pair", ge=0, le=1)
     min_seconds: float = key(0.8, "length of the shortest segment", ge=0, le=3600)
     background: bool = key(
         False, "leave out where nothing happens, as learned from the gaps between train segments"
@@ -85,7 +85,7 @@ Encoder = Annotated[
 
 
 class FeatureSettings(Windows):
-    """Features of whole videos, in `results/features/` (docs/features.md)."""
+    """Features of complete videos, in `results/features/` (docs/features.md)."""
 
     gone: ClassVar[Mapping[str, str]] = {
         "grid": "a frozen encoder is a recipe now, whose head sees all tokens; remove the key",

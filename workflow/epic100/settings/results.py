@@ -27,7 +27,7 @@ class ExportSettings(Section):
     reduce: Literal["logsumexp", "max", "heads", "joint"] | None = key(
         None,
         "`max`: best actions; `logsumexp`: best verbs and nouns; `heads`: the scores of heads for "
-        "verbs and nouns; `joint`: best actions of both kinds of heads; null: `max` if the model "
+        "verbs and nouns; `joint`: best actions of both types of heads; null: `max` if the model "
         "has a head over pairs, else `heads`",
     )
     sls: Supervision = key(Supervision(), "supervision levels")
@@ -44,12 +44,12 @@ class BrowseSettings(Section):
         "one finished run to show, or two side by side, in `results/browse/`; `default` is the run "
         "without a name; []: this run, in its own folder",
     )
-    max_mb: int = key(500, "most megabytes of clips; those of wrong guesses come first", ge=0)
+    max_mb: int = key(500, "maximum megabytes of clips; clips of wrong guesses come first", ge=0)
 
     @field_validator("splits", mode="after")
     @classmethod
     def _with_val(cls, splits: list[str]) -> list[str]:
-        """Refuse splits without val."""
+        """Reject splits without val."""
         if "val" not in splits:
             raise ValueError("expected val among them, since the predictions are of val")
         return unique(splits)

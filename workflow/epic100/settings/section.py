@@ -14,7 +14,7 @@ from epic100.base.names import did_you_mean
 # Snakemake reads every value behind its `--config` as a text.
 WORDS = {"true": True, "false": False, "null": None}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-Kind = TypeVar("Kind", bound="Section")
+Checked = TypeVar("Checked", bound="Section")
 
 
 def key(
@@ -79,7 +79,7 @@ class Section(BaseModel):
 def value_of(text: Any) -> Any:
     """Return the number, true, false or null that a text stands for; other values as they are.
 
-    YAML 1.1 reads 1e-3 as a text. The items of lists are looked at, too.
+    YAML 1.1 reads 1e-3 as a text. The items of lists are converted, too.
     """
     if isinstance(text, list):
         return [value_of(item) for item in text]
@@ -98,11 +98,13 @@ def _takes_text(annotation: Any) -> bool:
     return annotation is str or any(map(_takes_text, inner))
 
 
-def checked_section(kind: type[Kind], config: Mapping[str, Any], prefix: str = "") -> Kind:
+def checked_section(
+    section_type: type[Checked], config: Mapping[str, Any], prefix: str = ""
+) -> Checked:
     """Make a section from values of its keys; the others get their defaults.
 
     Args:
-        kind: The type of the section.
+        section_type: The type of the section.
         config: The values by key.
         prefix: Beginning of each line of an error.
 
@@ -111,9 +113,9 @@ def checked_section(kind: type[Kind], config: Mapping[str, Any], prefix: str = "
             alone, it names keys that contradict each other.
     """
     try:
-        return kind.model_validate(config)
+        return section_type.model_validate(config)
     except ValidationError as error:
-        sentences = [sentence_of(each, kind) for each in error.errors()]
+        sentences = [sentence_of(each, section_type) for each in error.errors()]
     lines = [prefix + line for sentence in sentences for line in sentence.split("\n")]
     raise EpicError("\n".join(dict.fromkeys(lines)))
 
@@ -130,7 +132,7 @@ def sentence_of(error: Mapping[str, Any], model: type[Section]) -> str:
     if error["type"] == "extra_forbidden":
         return _unknown_key(model, location)
     message = error["msg"].removeprefix("Value error, ")
-    # These are errors of our validators about a whole section, which name the keys themselves.
+    # These are errors of our validators about a complete section, which name the keys themselves.
     if error["type"] == "value_error" and (not location or isinstance(value, Mapping)):
         return message if not location or message.startswith("`") else f"{name}: {message}"
     if error["type"] == "model_type":

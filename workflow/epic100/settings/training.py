@@ -38,7 +38,7 @@ class OnDevice(Section):
 
     @model_validator(mode="after")
     def _one_device(self) -> Self:
-        """Refuse a GPU that is asked for and forbidden."""
+        """Reject a GPU that is asked for and forbidden."""
         if self.device == "cuda" and self.gpus == 0:
             raise ValueError("gpus is 0 and device is cuda; set one of the two otherwise")
         return self
@@ -54,8 +54,10 @@ class OnDevice(Section):
 class ValidateSettings(Section):
     """Validation during training; null: as in the MMEngine config."""
 
-    every: int | None = key(None, "after so many epochs, and after the last", ge=1)
-    segments: int | None = key(None, "on so many segments, spread evenly over the val list", ge=1)
+    every: int | None = key(None, "after this number of epochs, and after the last", ge=1)
+    segments: int | None = key(
+        None, "on this number of segments, spread evenly over the val list", ge=1
+    )
 
 
 def _python(path: str) -> str:
@@ -93,7 +95,7 @@ class TrainSettings(OnDevice):
     )
     load_from: FileOrUrl | None = key(
         AUTO,
-        "weights to start from: a path or URL; `auto`: those that the MMEngine config names. "
+        "weights to start from: a path or URL; `auto`: the ones that the MMEngine config names. "
         "Another head size is allowed, and reported",
         of_inputs=True,
     )
@@ -137,7 +139,7 @@ class TrainSettings(OnDevice):
     compile: bool = key(False, "run the backbone through torch.compile")
     bn: Literal["local", "sync", "frozen"] = key(
         "local",
-        "BatchNorm uses each process's part of the batch; `sync`: the whole batch (GPUs only); "
+        "BatchNorm uses each process's part of the batch; `sync`: the complete batch (GPUs only); "
         "`frozen`: the statistics that it starts with, scale and shift fixed too",
         sweep=True,
     )
@@ -173,14 +175,14 @@ class TrainSettings(OnDevice):
     options: dict[str, Annotated[Any, BeforeValidator(value_of)]] = key(
         {},
         "any other key of the MMEngine config, dotted, applied last: "
-        '`{"optim_wrapper.optimizer.lr": 0.01}`; a likely typo is refused, other errors end the '
+        '`{"optim_wrapper.optimizer.lr": 0.01}`; a likely typo is rejected, other errors end the '
         "trial",
         sweep=True,
     )
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:
-        """Refuse start weights together with a random start."""
+        """Reject start weights together with a random start."""
         if self.from_scratch and self.load_from not in (None, AUTO):
             raise ValueError(
                 f"`train: from_scratch:` is true, but `load_from:` is {self.load_from!r}; expected "
@@ -241,7 +243,7 @@ class Sweep(Section):
     @field_validator("train")
     @classmethod
     def _lists(cls, grid: dict[str, Any]) -> dict[str, Any]:
-        """Refuse unknown keys, and values that are no list. `options` has a list for each option.
+        """Reject unknown keys, and values that are no list. `options` has a list for each option.
 
         The values themselves are checked with the training of each run.
         """

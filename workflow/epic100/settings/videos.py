@@ -17,13 +17,13 @@ class ScanLimits(Section):
 
     gone: ClassVar[Mapping[str, str]] = {"seconds_per_second": "raise `scan: min_seconds:`"}
 
-    stall_seconds: float = key(60, "a video is given up after so long without a frame", gt=0)
+    stall_seconds: float = key(60, "a video is given up after this time without a frame", gt=0)
     min_seconds: float = key(
-        300, "every video may take so long, and two seconds more for each of its own", gt=0
+        300, "every video may take this time, and two seconds more for each of its seconds", gt=0
     )
     memory_mib: int = key(3072, "address space of one decoder in MiB; 0: no limit", ge=0)
     max_pixels: int = key(
-        16777216, "pixels of the largest picture that is decoded; larger ones are unreadable", ge=1
+        16777216, "pixels of the largest frame that is decoded; larger ones are unreadable", ge=1
     )
 
     def total(self, seconds: float) -> float:
@@ -35,11 +35,11 @@ class Cleaning(Section):
     """What to do with damaged videos."""
 
     policy: Literal["segment", "video"] = key(
-        "segment", "drop segments that touch damaged frames; `video`: the whole video"
+        "segment", "drop segments that touch damaged frames; `video`: the complete video"
     )
 
 
-# Frames of a copy on which no other depends, in a row. Those that are not wanted are not decoded.
+# Frames of a copy on which no other depends, in a row. Frames that are not wanted are not decoded.
 B_FRAMES = 5
 
 
@@ -49,7 +49,7 @@ class ProxySettings(Section):
     gone: ClassVar[Mapping[str, str]] = {"b_frames": "copies have five B-frames in a row"}
 
     height: int = key(
-        256, "pixels (of upright pictures, the width); a smaller original keeps its own", ge=16
+        256, "pixels (of upright frames, the width); a smaller original keeps its own", ge=16
     )
     gop: int = key(30, "frames from key frame to key frame", ge=1)
     crf: float = key(18, "x264's rate factor, lower is better and larger", ge=0, le=51)

@@ -188,7 +188,7 @@ def make_timelines(
             if len(paths) > 1:
                 log.error(error)
         else:
-            add_film(page, path, read_json(beside(tsv, ".json")), model.class_names, unnamed)
+            add_film(page, path, read_json(sibling(tsv, ".json")), model.class_names, unnamed)
     log.info(f"{page}: open it in a browser")
     if errors:
         prefix = f"{len(errors)} of {len(paths)} videos have no timeline: "
@@ -210,7 +210,7 @@ def _make_missing(
     if _is_made(tsv, made_from(model, path, settings)):
         log.info(f"{tsv}: is there already, of this model, video and settings")
         return
-    work = beside(tsv, ".work")
+    work = sibling(tsv, ".work")
     with _readable(path, work / "copy") as film:
         video = _scanned(film, work)
         make_timeline(video, model, tsv, settings=settings, predict=predict)
