@@ -386,6 +386,11 @@ def test_the_page_of_runs_fits_a_phone_and_a_screen(page, width):
     assert found[0] <= width and found[1] >= 11
     # Three runs were trained here, and have a loss and an accuracy.
     assert found[2] == 6 and len(found[3]) == 1 and found[3][0].endswith("seed0/report.html")
+    # Accuracy and difference are beside the name, and a long key of the config makes no high head.
+    right, height = shown.run("""
+        return [document.querySelector('[data-change=overall]').getBoundingClientRect().right,
+                document.querySelector('#runs thead').offsetHeight]""")
+    assert right <= width and height < 80
     for scheme in ("light", "dark"):
         shown.prefer(scheme)
         assert violations(shown) == []
