@@ -25,7 +25,7 @@ def test_the_report_has_accuracies_with_intervals_and_dropped_segments(tmp_path)
         # 20 of 40 are right. The interval is that of Wilson (1927).
         "actions, top-1 50.0 % 95 % interval 35.2 to 64.8",
         "val segments predicted 35 of 40",
-        "Segments kept and dropped train val kept 3 40 video missing 0 5",
+        "Segments kept and dropped what became of them train val kept 3 40 video missing 0 5",
         "segments kept, all splits 35 of 40",
         "7 of the segments kept are of videos judged by their decoder only",
         "3 December 2026 · run default · a text",

@@ -42,8 +42,7 @@ def run(options: argparse.Namespace) -> int:
     both_predict = first.get(PREDICTED, all_segments) & second.get(PREDICTED, all_segments)
     readable = {} if both_predict.all() else {"readable": dict.fromkeys(TASKS, both_predict)}
     for group, members in (truth.members | readable).items():
-        for line in _table(group, members, (first, second), truth, options.seed):
-            print(line)
+        print(*_table(group, members, (first, second), truth, options.seed), sep="\n")
     return 0
 
 

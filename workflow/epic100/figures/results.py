@@ -80,8 +80,8 @@ def _table_of_task(
     wrong = predicted[predicted[task] != predicted[f"{task}_guess"]]
     # The mode is the most frequent wrong guess; of several, the lowest class id is taken.
     guesses = wrong.groupby(task)[f"{task}_guess"].agg(lambda guess: guess.mode().iloc[0])
-    guess_of_class = {class_id: names(task, int(guess)) for class_id, guess in guesses.items()}
-    table["often_taken_for"] = [guess_of_class.get(class_id, "") for class_id in table.index]
+    often = guesses.map(lambda guess: names(task, int(guess)))
+    table["often_taken_for"] = often.reindex(table.index, fill_value="")
     table.insert(0, "name", [names(task, class_id) for class_id in table.index])
     table = table.rename_axis("class_id").reset_index()
     table.insert(0, "task", task)

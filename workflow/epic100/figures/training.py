@@ -65,14 +65,9 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
         rate.set(title="learning rate", ylim=(0, None))
         _draw_time(time, history)
         for axes in (loss, rate, time, *accuracy):
-            _set_axis_of_epochs(axes, len(history))
-
-
-def _set_axis_of_epochs(axes: Axes, last_epoch: float) -> None:
-    """Set an x axis of epochs, from 1 to the last one."""
-    axes.grid(axis="both")
-    axes.set(xlim=(0.5, last_epoch + 0.5), xlabel="epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+            axes.grid(axis="both")
+            axes.set(xlim=(0.5, len(history) + 0.5), xlabel="epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
 
 
 def _draw_line(

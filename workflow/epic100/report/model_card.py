@@ -1,11 +1,9 @@
 """results/model_card.md: the training, data and accuracy of a model, without a folder's name."""
 
-import json
 import logging
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from epic100.base.atomic import write_text
 from epic100.base.disk import read_json
 from epic100.base.text_table import read_frame
 from epic100.model.hugging_face_folder import license_of
-from epic100.model.model_file import TrainedModel, digest, load_model
+from epic100.model.model_file import digest, load_model
 from epic100.report.tables import dropped_counts
 from epic100.report.template import template
 from epic100.segments.cleaning import caution
@@ -55,26 +53,28 @@ def write_model_card(
         out: The card, in Markdown.
     """
     own = load_model(model)
-    trained = shared(own)
-    config = ConfigDict(trained.config)
+    # The card names no folder of the machine.
+    config = ConfigDict(without_folders(own.config))
+    backbone = ConfigDict(own.config).model.backbone
+    folder = backbone.get("encoder_folder")
     installed = {package.name: package.version for package in distributions()}
     content = {
         "name": Path(model).name,
         "sha256": digest(model),
-        "about": trained.trained_on,
         "config": config,
         "weights": sum(
             tensor.numel()
-            for name, tensor in trained.state_dict.items()
+            for name, tensor in own.state_dict.items()
             if not name.endswith(STATISTICS)
         ),
-        "outputs": trained.outputs,
-        # The shared config has lost the path of the folder.
-        "encoder": _encoder(ConfigDict(own.config).model.backbone),
+        "outputs": own.outputs,
+        "backbone": backbone,
+        "license": license_of(folder) if folder else None,
         "files": [(name, without_folders(str(path)), digest(path)) for name, path in files.items()],
         "dropped": dropped_counts(dropped),
         "caution": caution(read_frame(salvage)),
-        "recipe": _recipe(trained, config),
+        "heads": own.heads,
+        "trained_on": without_folders(own.trained_on),
         "figures": read_json(metrics),
         "versions": {"Python": platform.python_version()}
         | {name: installed.get(name, "not installed as a package") for name in PACKAGES},
@@ -82,15 +82,6 @@ def write_model_card(
     }
     write_text(out, template("model_card.md.j2").render(content))
     log.info("%s describes %s", out, model)
-
-
-def shared(model: TrainedModel) -> TrainedModel:
-    """Copy a model, with each path in its config and history cut to the name of the file."""
-    return replace(
-        model,
-        config=without_folders(model.config),
-        trained_on=without_folders(model.trained_on),
-    )
 
 
 def without_folders(value: Any, key: str = "") -> Any:
@@ -110,34 +101,3 @@ def without_folders(value: Any, key: str = "") -> Any:
         return value
     is_path = key in WEIGHTS or value.startswith(("/", "~", "file:", "./", "../"))
     return os.path.basename(value.rstrip("/")) if is_path else value
-
-
-def _encoder(backbone: ConfigDict) -> dict[str, str]:
-    """Describe an encoder of Hugging Face, by label of the line; empty for another backbone."""
-    folder = backbone.get("encoder_folder")
-    if folder is None:
-        return {}
-    return {
-        "folder": Path(folder).name,
-        "fingerprint": backbone.fingerprint,
-        "weights": "frozen, and not in the file" if backbone.frozen else "fine-tuned",
-        "license, as its folder states it": license_of(folder),
-    }
-
-
-def _recipe(trained: TrainedModel, config: ConfigDict) -> dict[str, Any]:
-    """Describe how a model was trained, by label of the line in the card."""
-    trained_on, optimizer = trained.trained_on, config.optim_wrapper.optimizer
-    options = {key: value for key, value in optimizer.items() if key != "type"}
-    return {
-        "trained on": f"{trained_on.get('split')}, {trained_on.get('segments')} segments",
-        "start": trained_on.get("load_from") or "random weights",
-        "epochs": trained_on.get("epochs"),
-        "batch": config.train_dataloader.batch_size,
-        "optimizer": f"{optimizer.type} {json.dumps(options)}",
-        "heads": trained.heads,
-        "training pipeline": " -> ".join(
-            step["type"] for step in config.train_dataloader.dataset.pipeline
-        ),
-        "seed": trained_on.get("seed"),
-    }

@@ -10,7 +10,6 @@ import logging
 import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,24 +39,7 @@ from epic100.segments.official_lists import read_list
 log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike
-# These columns of `by_class` hold numbers.
-NUMBERS = ["train_segments", "val_segments", "top1", "top5"]
 DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture of `epic100.figures` for an HTML page.
-
-    Attributes:
-        title: What the picture shows.
-        hint: How to read the picture.
-        url: The picture as a `data:` URL. A browser runs and loads nothing for an SVG in an `img`.
-    """
-
-    title: str
-    hint: str
-    url: str
 
 
 def write_page(
@@ -98,10 +80,9 @@ def write_page(
     """
     figures = read_json(metrics)
     salvage_rows = read_frame(salvage)
-    class_rows = read_frame(classes, keep_default_na=False)
-    # A class may be called `NA`, so no text counts as an empty cell. Columns with empty cells are
-    # texts then, and become numbers here.
-    class_rows[NUMBERS] = class_rows[NUMBERS].apply(pd.to_numeric, errors="coerce")
+    # A class may be called `NA`, so only these columns have empty cells.
+    empty = {"top1": [""], "top5": [""]}
+    class_rows = read_frame(classes, keep_default_na=False, na_values=empty)
     saved = int((salvage_rows["kept_by_segment"] - salvage_rows["kept_by_video"]).sum())
     unseen_participants = read_list(str(unseen), "unseen_participants") if unseen else []
     page = template("page.html.j2").render(
@@ -152,11 +133,15 @@ def write_summary(salvage: PathLike, metrics: PathLike, dropped: PathLike, out: 
     write_text(out, text)
 
 
-def read_picture(path: PathLike) -> Picture:
+def read_picture(path: PathLike) -> dict[str, str]:
     """Read an SVG that `epic100.figures.style.drawing` wrote, with its title and hint.
 
     Args:
         path: The SVG file.
+
+    Returns:
+        `title`, what the picture shows; `hint`, how to read it; `url`, the picture as a `data:`
+        URL. A browser runs and loads nothing for an SVG in an `img`.
 
     Raises:
         EpicError: The file is no SVG.
@@ -168,8 +153,8 @@ def read_picture(path: PathLike) -> Picture:
         raise EpicError(
             f"{path}: no SVG file ({error}); make it again: snakemake -R {path}"
         ) from error
-    return Picture(
-        title=root.findtext(f".//{DUBLIN_CORE}title") or "",
-        hint=root.findtext(f".//{DUBLIN_CORE}description") or "",
-        url=f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}",
-    )
+    return {
+        "title": root.findtext(f".//{DUBLIN_CORE}title") or "",
+        "hint": root.findtext(f".//{DUBLIN_CORE}description") or "",
+        "url": f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}",
+    }
