@@ -33,12 +33,17 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_predictions(tmp_path, "a.pt", sure=0.5, classes=(97, 300))
     make_predictions(tmp_path, "b.pt", sure=3.0, classes=(97, 300))
-    segments = read_segments("val.txt").rename(columns={"verb": "verb_class", "noun": "noun_class"})
+    write_csv("val.txt")
+    return tmp_path
+
+
+def write_csv(listed):
+    """Write an official CSV of the segments of a list into the working folder."""
+    segments = read_segments(listed).rename(columns={"verb": "verb_class", "noun": "noun_class"})
     videos = [Path(path).stem for path in segments["path"]]
     table = segments.assign(video_id=videos, participant_id=[name[:3] for name in videos])
-    (tmp_path / "csv").mkdir()
+    Path("csv").mkdir()
     table.to_csv(CSV, index=False)
-    return tmp_path
 
 
 def compared(first, second, capsys):
@@ -160,7 +165,7 @@ def test_a_group_without_segments_has_no_difference(hits):
     assert differ(first, second, np.zeros_like(in_group), videos) is None
 
 
-CLASSES = {"verbs": 4, "nouns": 3}
+CLASSES = {"verbs": 97, "nouns": 300}
 
 
 def settings_of(number):
@@ -183,7 +188,7 @@ def make_runs():
     The first run has the best scores, and the last one the worst. The last one has no training.
     """
     Path("segments").mkdir()
-    make_predictions(Path("segments"))
+    make_predictions(Path("segments"), classes=(97, 300))
     first = read_predictions("segments/val.pt", "val")
     for number, name in enumerate(("results", "results/runs/a", "results/runs/b")):
         scores = first.log_probs.clone()
@@ -350,6 +355,30 @@ def test_differences_to_a_chosen_baseline_are_those_of_the_library(page):
             assert found["interval"] == pytest.approx(expected.interval, abs=1e-9)
             if run is not comparison.runs[baseline]:
                 assert float(cell[0]) == pytest.approx(expected.points, abs=0.006)
+
+
+def numbers(text):
+    """Read the numbers with decimals in a text."""
+    return [float(number) for number in re.findall(r"[-+]?\d+\.\d+", text)]
+
+
+@pytest.mark.slow
+def test_the_command_prints_the_numbers_of_the_page(page, monkeypatch, capsys):
+    shown, comparison = page
+    monkeypatch.chdir(Path(shown.run("return location.pathname")).parent)
+    write_csv("segments/val.txt")
+    printed = compared("results", "results/runs/b", capsys)["overall"]
+    place = [run.name for run in comparison.runs].index("b")
+    for task, accuracy, change in zip(TASKS, printed["B"], printed["B - A"], strict=True):
+        cells = shown.run(f"""{CHOOSE} set('baseline', 0); set('task', '{task}');
+            return ['group', 'change'].map(what => document.querySelector(
+                `tr[data-run="{place}"] [data-${{what}}=overall]`).textContent)""")
+        percent, *interval = numbers(cells[0])
+        # The page writes the intervals of accuracies with one decimal.
+        assert percent == numbers(accuracy)[0]
+        assert interval == pytest.approx(numbers(accuracy)[1:], abs=0.06)
+        assert numbers(cells[1]) == pytest.approx(numbers(change), abs=0.011)
+        assert len(numbers(change)) == 3
 
 
 @pytest.mark.slow
