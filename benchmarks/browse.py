@@ -19,11 +19,11 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from epic100.browse.content import ShownRun, gather  # noqa: E402
-from epic100.browse.folder import write_folder  # noqa: E402
+from epic100.data.annotations import read_annotations  # noqa: E402
+from epic100.data.official_lists import CLASS_LISTS, LISTS  # noqa: E402
+from epic100.pages.browse import write_folder  # noqa: E402
+from epic100.pages.browse_data import ShownRun, gather  # noqa: E402
 from epic100.scoring.predictions import Predictions, write_predictions  # noqa: E402
-from epic100.segments.annotations import read_annotations  # noqa: E402
-from epic100.segments.official_lists import CLASS_LISTS, LISTS  # noqa: E402
 from epic100.video.sheet import read_sheet  # noqa: E402
 from support.browser import Page  # noqa: E402
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from epic100.prediction.timeline import write_detections
 from epic100.settings import Settings
-from epic100.timeline.content import write_detections
 
 
 def evaluated(script: Path, detections: Path, labels: Path) -> dict[str, float]:

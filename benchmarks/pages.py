@@ -26,18 +26,18 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from epic100.base.text_table import write_frame  # noqa: E402
-from epic100.compare.bootstrap import by_video, draw_videos  # noqa: E402
-from epic100.compare.runs import GROUPS, Comparison, Run  # noqa: E402
-from epic100.figures.damage import plot_archive, plot_close_up  # noqa: E402
-from epic100.figures.results import by_class  # noqa: E402
-from epic100.figures.training import plot_training  # noqa: E402
-from epic100.report.compare_page import write_compare_page  # noqa: E402
-from epic100.report.page import write_page  # noqa: E402
+from epic100.data.official_lists import read_class_names  # noqa: E402
+from epic100.pages.bootstrap import by_video, draw_videos  # noqa: E402
+from epic100.pages.compare import write_compare_page  # noqa: E402
+from epic100.pages.compared_runs import GROUPS, Comparison, Run  # noqa: E402
+from epic100.pages.damage_figures import plot_archive, plot_close_up  # noqa: E402
+from epic100.pages.examples import by_class  # noqa: E402
+from epic100.pages.report import write_page  # noqa: E402
+from epic100.pages.training_figures import plot_training  # noqa: E402
 from epic100.scoring.evaluation import evaluate  # noqa: E402
 from epic100.scoring.metrics import TASKS  # noqa: E402
 from epic100.scoring.outcomes import outcomes, read_truth  # noqa: E402
 from epic100.scoring.predictions import Predictions, write_predictions  # noqa: E402
-from epic100.segments.official_lists import read_class_names  # noqa: E402
 from epic100.video.scan_table import ScanRow  # noqa: E402
 from support.browser import Page  # noqa: E402
 from support.made_up import segment_list  # noqa: E402

@@ -50,8 +50,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tables import machine, markdown
 
-from epic100.proxy.encoder import write_proxy
 from epic100.settings import ProxySettings
+from epic100.video.copy_encoder import write_proxy
 from epic100.video.index_file import index_path, load_index
 from epic100.video.reader import VideoReader
 

@@ -31,14 +31,14 @@ from typing import Any
 from mmengine.config import Config
 from tables import markdown
 
+from epic100.data.annotations import index_segments, read_annotations
+from epic100.data.cleaning import clean
+from epic100.data.segment_list import read_segments, write_segments
 from epic100.minikitchen import write_annotations, write_video
 from epic100.prediction.predict import predict
 from epic100.scan import scan_participant
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import Predictions, read_predictions
-from epic100.segments.annotations import index_segments, read_annotations
-from epic100.segments.cleaning import clean
-from epic100.segments.segment_list import read_segments, write_segments
 from epic100.settings import (
     PredictSettings,
     Settings,

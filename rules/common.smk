@@ -32,8 +32,8 @@ from epic100.base.errors import EpicError
 from epic100.base.folders import reject_untrusted_config
 from epic100.base.own_modules import code_digests, recipe_files
 from epic100.base.shipped import ROOT, existing_path
-from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
-from epic100.segments.pairs import pairs_path
+from epic100.data.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
+from epic100.data.pairs import pairs_path
 from epic100.settings import BASE_CONFIG, home_of, read_settings
 
 # The folder of this workflow, also when another workflow uses it as a module. If Snakemake reads

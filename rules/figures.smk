@@ -1,4 +1,4 @@
-# Result files become figures of the report, with a rule per topic. page.html.j2 has the captions.
+# Result files become figures of the report, with a rule per topic. report.html.j2 has the captions.
 
 
 rule figures_archive:

@@ -6,13 +6,13 @@ import signal
 from epic100.base.jobs import end_if_not_newest
 from epic100.base.lock import note_lock, open_lock_of_killed_run
 from epic100.base.machine import handle_in_thread
-from epic100.inputs.record import write_record
-from epic100.inputs.start import (
+from epic100.cli.run_record import write_record
+from epic100.cli.start import (
     reject_missing_videos,
     reject_missing_weights,
     reject_other_encoders,
 )
-from epic100.inputs.trials import request_of, try_training
+from epic100.cli.trials import request_of, try_training
 
 
 def reject_what_would_fail(planned):

@@ -1,10 +1,10 @@
 # This reads the video sheet, and finds the participants of the run and the videos that are on disk.
 
-from epic100.inputs.archive import find_archive
-from epic100.inputs.lines import MISSING, NOTE, WRONG
-from epic100.inputs.read import InputFiles, read_inputs
-from epic100.inputs.record import record_of
-from epic100.inputs.where import where_am_i
+from epic100.cli.input_videos import find_archive
+from epic100.cli.input_line import MISSING, NOTE, WRONG
+from epic100.cli.inputs import InputFiles, read_inputs
+from epic100.cli.run_record import record_of
+from epic100.cli.where import where_am_i
 
 SHEET = shipped(CONFIG.videos.sheet)
 ARCHIVE = find_archive(CONFIG, HERE)

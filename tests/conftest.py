@@ -27,9 +27,9 @@ DEMO_FILES = {
     f"tests/{name}.py"
     for name in (
         "behaviour/test_results",
-        "features/test_demo_features",
-        "report/test_page",
-        "timeline/test_demo_timeline",
+        "prediction/test_demo_features",
+        "pages/test_report",
+        "prediction/test_demo_timeline",
         "workflow/test_demo",
         "workflow/test_docs",
     )
@@ -40,17 +40,16 @@ THOROUGH_FOLDERS = ("attacks", "benchmarks", "slurm", "tools")
 THOROUGH = {
     "base": ["guarded"],
     "behaviour": ["rehearsal"],
-    "browse": ["clips", "views"],
-    "download": ["download_rules"],
-    "features": ["demo_features"],
-    "migrate": ["old_checkpoint"],
+    "cli": ["lab_checkpoint"],
+    "data": ["download_rules"],
     "model": ["forward"],
-    "proxy": ["copies", "proxy_dag"],
+    "pages": ["browse_clips", "browse_views"],
+    "prediction": ["demo_features", "demo_timeline"],
     "scan": ["false_alarms"],
-    "timeline": ["demo_timeline"],
     "training": ["launch", "models", "reference_steps"],
+    "video": ["copies", "proxy_dag"],
     "workflow": [
-        *("adopted", "environment", "faults", "own_kitchen", "refusals", "runs"),
+        *("adopted", "environment", "failing_calls", "own_kitchen", "refusals", "runs"),
         *("two_writers", "zoo"),
     ],
 }
@@ -195,9 +194,9 @@ def server(monkeypatch):
     from support.failing_server import serving
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("epic100.download.fetch.TRIES", 4)
-    monkeypatch.setattr("epic100.download.fetch.STALL_SECONDS", 5)
-    monkeypatch.setattr("epic100.download.fetch.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("epic100.data.fetch.TRIES", 4)
+    monkeypatch.setattr("epic100.data.fetch.STALL_SECONDS", 5)
+    monkeypatch.setattr("epic100.data.fetch.PAUSE_SECONDS", 0.01)
     with serving() as server:
         yield server
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.features.participant import read_features
-from epic100.submission.check import check
-from epic100.submission.files import LARGEST, MAX_OBJECTS, MAX_VALUES, read_zip
+from epic100.prediction.features import read_features
+from epic100.scoring.submission_check import check
+from epic100.scoring.submission_file import LARGEST, MAX_OBJECTS, MAX_VALUES, read_zip
 from support.crafted import zip_of
 from support.fuzzing import write_small_features
 from support.own_process import measured

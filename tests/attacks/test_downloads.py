@@ -6,16 +6,16 @@ import subprocess
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.download.fetch import fetch
+from epic100.data.fetch import fetch
 from support.failing_server import serving, status
 from support.this_process import largest_file
 
 
 @pytest.fixture
 def server(server, monkeypatch):
-    monkeypatch.setattr("epic100.download.fetch.TRIES", 2)
-    monkeypatch.setattr("epic100.download.fetch.STALL_SECONDS", 1)
-    monkeypatch.setattr("epic100.download.fetch.MAX_GIB", 0.001)
+    monkeypatch.setattr("epic100.data.fetch.TRIES", 2)
+    monkeypatch.setattr("epic100.data.fetch.STALL_SECONDS", 1)
+    monkeypatch.setattr("epic100.data.fetch.MAX_GIB", 0.001)
     return server
 
 

@@ -21,7 +21,7 @@ from mmengine.dataset import Compose
 import epic100.clips.dataset
 import epic100.model.registered
 from epic100.base.errors import EpicError
-from epic100.migrate.checkpoint import migrate_model
+from epic100.cli.lab_checkpoint import migrate_model
 from epic100.model.model_file import TrainedModel, load_model, save_model
 from epic100.model.untrusted import (
     build_untrusted,
@@ -32,10 +32,10 @@ from epic100.model.untrusted import (
 )
 from epic100.model.untrusted_steps import STEPS
 from epic100.model.views import view_pipeline
+from epic100.pages.model_card import LOADING
 from epic100.prediction.encoder import source_of_model
 from epic100.prediction.work import PredictionJob, WorkItem
 from epic100.prediction.worker import predict_items
-from epic100.report.model_card import LOADING
 from epic100.settings import PredictSettings
 from support.crafted import Unpickled
 from support.models import MODEL, STEP_LIST, small_weights

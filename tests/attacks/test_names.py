@@ -8,10 +8,10 @@ import pytest
 from epic100.base.disk import LARGEST_TEXT, digest, read_json, read_text
 from epic100.base.errors import BrokenFile, EpicError
 from epic100.base.names import is_url
-from epic100.download.weights import read_value
-from epic100.migrate.checkpoint import read_pair_order
-from epic100.segments.official_lists import read_list
-from epic100.segments.segment_list import read_segments
+from epic100.cli.lab_checkpoint import read_pair_order
+from epic100.data.official_lists import read_list
+from epic100.data.segment_list import read_segments
+from epic100.data.start_weights import read_value
 from epic100.video.sheet import read_sheet
 from snakemake_logger_plugin_epic100.logs import lines_of
 from support.fuzzing import read_csv

@@ -2,7 +2,7 @@
 
 import pytest
 
-from epic100.figures.style import drawing
+from epic100.pages.figure_style import drawing
 from support.browser import opened
 from support.small_report import make_report
 

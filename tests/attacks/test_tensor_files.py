@@ -16,12 +16,13 @@ import torch
 
 from epic100.base import untrusted_tensors
 from epic100.base.errors import EpicError
-from epic100.migrate import adopt, checkpoint
+from epic100.cli import adopt
+from epic100.cli import lab_checkpoint as checkpoint
 from epic100.model.model_file import FORMAT, load_model
 from epic100.model.weights import read_weights
 from epic100.scoring import predictions
-from epic100.submission.check import check
-from epic100.submission.files import read_submission
+from epic100.scoring.submission_check import check
+from epic100.scoring.submission_file import read_submission
 from support.crafted import Unpickled, members_of, saved, zip_of
 from support.own_process import measured
 

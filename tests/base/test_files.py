@@ -20,8 +20,8 @@ from epic100.base.atomic import LEFTOVER_SECONDS, DiskFullError, atomic_path
 from epic100.base.disk import WAITS, Checksum, HashedFile, WatchedFile, digest, read_text
 from epic100.base.errors import BrokenFile, DiskError, EpicError
 from epic100.base.text_table import read_frame, read_table
+from epic100.data.segment_list import read_segments
 from epic100.minikitchen.damage import coded_data
-from epic100.segments.segment_list import read_segments
 from support.packets import rewrite
 from support.this_process import largest_file
 from support.tricky_videos import encode

@@ -2,8 +2,8 @@
 
 import pytest
 
+from epic100.cli import trials
 from epic100.cli.program import main
-from epic100.inputs import trials
 from support.archive import VIDEOS, configure
 
 CALL = ["check", "--configfile", "config.yaml"]

@@ -13,9 +13,9 @@ from epic100.base.errors import EpicError
 from epic100.base.text_table import write_table
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.clips.transforms import DecodeSegment, OpenSegment
+from epic100.data.pairs import read_pairs
+from epic100.data.segment_list import read_segments
 from epic100.minikitchen.damage import zero_block
-from epic100.segments.pairs import read_pairs
-from epic100.segments.segment_list import read_segments
 from epic100.video.index import build_index
 from epic100.video.reader import FrameError
 from support.checkout import DECODERS

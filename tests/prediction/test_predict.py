@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
+from epic100.data.segment_list import read_segments, write_segments
 from epic100.model.model_file import TrainedModel, load_model, save_model
 from epic100.prediction.encoder import Source
 from epic100.prediction.predict import predictions_from_rows
 from epic100.prediction.shards import Shards
 from epic100.prediction.work import PredictionJob, WorkItem
-from epic100.segments.segment_list import read_segments, write_segments
 from epic100.settings import PredictSettings
 from support.dying import kill_after_a_shard
 from support.models import predicted, save_random_model

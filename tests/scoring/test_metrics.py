@@ -1,6 +1,6 @@
 """Hits as the official evaluator counts them, and diagnostics that it does not print.
 
-tests/submission/test_score.py compares complete files of scores with metrics that it printed.
+tests/scoring/test_val_scores.py compares complete files of scores with metrics that it printed.
 """
 
 import json

@@ -55,7 +55,7 @@ IMPORTS = (
     },
 )
 LIGHT = {
-    "annotate": "epic100.segments.annotations",
+    "annotate": "epic100.data.annotations",
     "scan": "epic100.scan",
 }
 # These files are not compared, since their content depends on place and time, or is Snakemake's

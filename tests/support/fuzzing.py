@@ -21,10 +21,14 @@ from mmengine.config import Config
 import epic100.clips.dataset  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import read_tensors, write_tensors
-from epic100.features.participant import Features, read_features, write_features
-from epic100.migrate.checkpoint import read_checkpoint
+from epic100.cli.lab_checkpoint import read_checkpoint
+from epic100.data.annotations import read_annotations
+from epic100.data.official_lists import read_class_names, read_list
+from epic100.data.pairs import read_pairs
+from epic100.data.segment_list import read_segments
 from epic100.model.model_file import TrainedModel, load_model, save_model, test_pipeline_of
 from epic100.model.untrusted import clean_model, clean_pipeline, parse_config
+from epic100.prediction.features import Features, read_features, write_features
 from epic100.scan.h264 import slice_header
 from epic100.scan.h264_stream import H264Stream
 from epic100.scoring.predictions import (
@@ -33,12 +37,8 @@ from epic100.scoring.predictions import (
     reduction_methods,
     write_predictions,
 )
-from epic100.segments.annotations import read_annotations
-from epic100.segments.official_lists import read_class_names, read_list
-from epic100.segments.pairs import read_pairs
-from epic100.segments.segment_list import read_segments
-from epic100.submission.check import check
-from epic100.submission.files import read_submission, read_zip, write_zip
+from epic100.scoring.submission_check import check
+from epic100.scoring.submission_file import read_submission, read_zip, write_zip
 from epic100.video.containers import boxes_of
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index, write_indexes

@@ -5,11 +5,11 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from epic100.base.text_table import write_table
+from epic100.data.annotations import index_segments, read_annotations
+from epic100.data.cleaning import clean
+from epic100.data.segment_list import write_segments
 from epic100.minikitchen import write_annotations, write_video
 from epic100.scan import scan_participant
-from epic100.segments.annotations import index_segments, read_annotations
-from epic100.segments.cleaning import clean
-from epic100.segments.segment_list import write_segments
 from epic100.settings import Participants
 from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES, ROOT

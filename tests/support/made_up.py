@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
+from epic100.data.official_lists import read_class_names
 from epic100.scoring.epoch_table import COLUMNS
 from epic100.scoring.predictions import Predictions, write_predictions
-from epic100.segments.official_lists import read_class_names
-from epic100.submission.files import build
+from epic100.scoring.submission_file import build
 
 # Pairs are (verb, noun, number of segments of train), as in the pair table.
 PAIRS = [(0, 0, 5), (0, 1, 3), (1, 1, 9), (2, 0, 1)]

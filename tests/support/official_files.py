@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from epic100.base.text_table import write_table
-from epic100.download.annotations import NAMES
+from epic100.data.download_annotations import NAMES
 from epic100.minikitchen import write_annotations
 from epic100.video.sheet import Video
 from support.checkout import CLASSES

@@ -1,6 +1,6 @@
 """Make small versions of published networks: weights made from names, and their recorded scores.
 
-`tests/migrate/data/published.json` was written by `4d9feb8:benchmarks/adopted.py --record`: for
+`tests/cli/data/published.json` was written by `4d9feb8:benchmarks/adopted.py --record`: for
 each model the names and shapes of the tensors of a small network that was built with its authors'
 classes, and some of the scores that this network gave with these weights. None of their code is
 here, and docs/evidence/adopted.md has the whole comparison.

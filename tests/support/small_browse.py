@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from epic100.base.text_table import write_table
-from epic100.browse.clips import KINDS
-from epic100.browse.content import ShownRun, gather
-from epic100.browse.folder import write_folder
+from epic100.pages.browse import write_folder
+from epic100.pages.browse_clips import KINDS
+from epic100.pages.browse_data import ShownRun, gather
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.video.scan_table import ScanRow, write_scan_table
 from epic100.video.sheet import Video

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from epic100.features.participant import make_features
 from epic100.prediction.encoder import source_of
+from epic100.prediction.features import make_features
 from epic100.settings import FeatureSettings, PredictSettings
 
 COLOURS = "support.encoders:Colours"

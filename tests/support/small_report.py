@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 from epic100.base.text_table import write_frame
-from epic100.figures.results import by_class
-from epic100.figures.style import drawing
-from epic100.report.page import write_page
+from epic100.data.official_lists import ClassNames
+from epic100.pages.examples import by_class
+from epic100.pages.figure_style import drawing
+from epic100.pages.report import write_page
 from epic100.scoring.epoch_table import read_epochs
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.outcomes import outcomes, read_labels
 from epic100.scoring.predictions import read_predictions
-from epic100.segments.official_lists import ClassNames
 from support.made_up import PAIRS, ROWS, make_predictions, write_history
 
 NAMES = ("lengths", "archive", "close_up")

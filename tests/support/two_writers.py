@@ -20,13 +20,13 @@ import av
 import psutil
 import torch
 
-from epic100.browse.clips import make_clips
-from epic100.proxy.copies import make_proxies
+from epic100.pages.browse_clips import make_clips
+from epic100.prediction.clip_outputs import scanned_video
+from epic100.prediction.timeline_model import ModelInUse
+from epic100.prediction.whole_videos import make_timeline
 from epic100.scan import scan_participant
 from epic100.settings import PredictSettings, ProxySettings, ScanLimits, TimelineSettings
-from epic100.timeline.clips import scanned_video
-from epic100.timeline.model import ModelInUse
-from epic100.timeline.run import make_timeline
+from epic100.video.copies import make_proxies
 from epic100.video.index_file import load_indexes
 from epic100.video.sheet import Video
 from support.lab import Lab

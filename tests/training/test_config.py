@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config, ConfigDict
 
 from epic100.base.errors import EpicError
-from epic100.segments.pairs import read_pairs
+from epic100.data.pairs import read_pairs
 from epic100.training.recipe import model_config
 from support.small_runs import built
 

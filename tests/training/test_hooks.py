@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from epic100.data.pairs import read_pairs
 from epic100.model.registered import LOSS_FIELD
 from epic100.scoring.folding import fold_pairs
 from epic100.scoring.metrics import official_metrics
 from epic100.scoring.pair_metric import ACTION_TOP1, EpicPairMetric
-from epic100.segments.pairs import read_pairs
 from epic100.training.hooks import CompileHook
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 import epic100.training.hooks  # noqa: F401  (registers the constructor)
 from epic100.base.errors import EpicError
-from epic100.segments.pairs import read_pairs, write_pairs
+from epic100.data.pairs import read_pairs, write_pairs
 from support.zoo import shrunk
 from tools import recipe_pages
 from tools.recipe_pages import DEFAULT, RECIPES, ROOT, SCRATCH, numbers, recipe, stated

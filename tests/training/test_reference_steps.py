@@ -28,7 +28,7 @@ from mmengine.hooks import Hook
 from torch import nn
 from torch.optim import SGD, AdamW
 
-from epic100.segments.pairs import read_pairs
+from epic100.data.pairs import read_pairs
 from epic100.settings import TrainSettings
 from epic100.training.train import train
 from support.small_runs import copy_results, job

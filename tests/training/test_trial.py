@@ -10,8 +10,8 @@ from importlib.metadata import distribution
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.inputs import trials
-from epic100.inputs.trials import LOG, PASSED, request_of, try_training
+from epic100.cli import trials
+from epic100.cli.trials import LOG, PASSED, request_of, try_training
 from epic100.settings import read_settings
 from support.checkout import ROOT
 from support.small_runs import DEMO, SMALL
@@ -200,7 +200,7 @@ def test_a_trial_that_does_not_finish_stops_no_run(requested, tmp_path, monkeypa
 
 def test_a_signal_ends_a_trial_without_a_trace(requested, tmp_path):
     code = (
-        "import json, sys; from epic100.inputs.trials import *\n"
+        "import json, sys; from epic100.cli.trials import *\n"
         "try_training(json.loads(sys.argv[1]), print)"
     )
     process = subprocess.Popen(

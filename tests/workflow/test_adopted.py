@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from epic100.migrate.adopt import adopt
+from epic100.cli.adopt import adopt
 from epic100.model.model_file import load_model
 from epic100.model.published import published
 from epic100.scoring.evaluation import evaluate

@@ -13,11 +13,11 @@ import wandb
 
 from epic100.base.text_table import write_table
 from epic100.cli.workflow import separate_keys
+from epic100.data.segment_list import read_segments
 from epic100.model.model_file import TrainedModel, load_model, save_model
 from epic100.prediction.predict import predict
 from epic100.scoring.epoch_table import read_epochs
 from epic100.scoring.predictions import Predictions, read_predictions
-from epic100.segments.segment_list import read_segments
 from epic100.settings import PredictSettings, TrainSettings
 from epic100.settings.section import value_of
 from epic100.training.train import train

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from epic100.base.text_table import write_table
-from epic100.segments.annotations import read_annotations
-from epic100.segments.official_lists import read_class_names
+from epic100.data.annotations import read_annotations
+from epic100.data.official_lists import read_class_names
 from epic100.video.sheet import read_sheet
 from support.checkout import ROOT, epic100, python, said
 from support.tricky_videos import encode

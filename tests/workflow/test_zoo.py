@@ -8,7 +8,7 @@ import torch
 from mmaction.registry import MODELS as REGISTRY
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from epic100.migrate.adopt import adopt, adopt_encoder
+from epic100.cli.adopt import adopt, adopt_encoder
 from epic100.model.published import published
 from epic100.training.recipe import precision_of
 from support import published_weights

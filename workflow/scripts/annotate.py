@@ -1,8 +1,8 @@
 """Rule annotate: official CSV -> segment list."""
 
 from epic100.base.log import log, rule_log
-from epic100.segments.annotations import index_segments, read_annotations
-from epic100.segments.segment_list import write_segments
+from epic100.data.annotations import index_segments, read_annotations
+from epic100.data.segment_list import write_segments
 from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):

@@ -1,8 +1,8 @@
 """Rule background: gaps between segments -> a model of scores where nothing happens."""
 
 from epic100.base.log import rule_log
+from epic100.prediction.timeline_model import ModelInUse, learn_background
 from epic100.settings import Modules, PredictSettings
-from epic100.timeline.model import ModelInUse, learn_background
 
 with rule_log(snakemake.log[0]):
     given, params = snakemake.input, snakemake.params

@@ -1,7 +1,7 @@
 """Rule browse_clips: clean segments of a participant -> small clips for the page to browse."""
 
 from epic100.base.log import rule_log
-from epic100.browse.clips import make_clips
+from epic100.pages.browse_clips import make_clips
 from epic100.settings import ScanLimits
 from epic100.video.sheet import Video
 

@@ -1,7 +1,7 @@
 """Rule clean: segments and scans -> clean lists, pair table, reasons for dropped segments."""
 
 from epic100.base.log import rule_log
-from epic100.segments.cleaning import clean
+from epic100.data.cleaning import clean
 from epic100.settings import Participants
 from epic100.video.sheet import read_sheet
 

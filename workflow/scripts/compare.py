@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from epic100.base.log import rule_log
-from epic100.compare.runs import read_runs, write_table
-from epic100.report.compare_page import write_compare_page
+from epic100.pages.compare import write_compare_page
+from epic100.pages.compared_runs import read_runs, write_table
 from epic100.scoring.outcomes import read_labels
 from epic100.settings.config import RUNS
 

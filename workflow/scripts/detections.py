@@ -1,8 +1,8 @@
 """Rule detections: timelines of a split -> one file for the official tools."""
 
 from epic100.base.log import rule_log
+from epic100.prediction.timeline import write_detections
 from epic100.settings import ExportSettings
-from epic100.timeline.content import write_detections
 
 with rule_log(snakemake.log[0]):
     sls = ExportSettings(**snakemake.params.export).sls

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from epic100.base.log import log, rule_log
-from epic100.download.annotations import data_name
-from epic100.report.page import write_summary
+from epic100.data.download_annotations import data_name
+from epic100.pages.report import write_summary
 from epic100.scoring.evaluation import evaluate
 
 with rule_log(snakemake.log[0]):

@@ -1,8 +1,8 @@
 """Rule export: pair scores -> submission.pt or submission.zip."""
 
 from epic100.base.log import rule_log
+from epic100.scoring.export import export
 from epic100.settings import ExportSettings
-from epic100.submission.export import export
 
 with rule_log(snakemake.log[0]):
     settings = ExportSettings(**snakemake.params.export)

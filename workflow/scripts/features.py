@@ -1,8 +1,8 @@
 """Rule features: complete videos of a participant -> features by a model or an encoder."""
 
 from epic100.base.log import rule_log
-from epic100.features.participant import make_features
 from epic100.prediction.encoder import source_of
+from epic100.prediction.features import make_features
 from epic100.settings import FeatureSettings, Modules, PredictSettings
 
 with rule_log(snakemake.log[0]):

@@ -4,10 +4,10 @@ import os
 
 from epic100.base.log import rule_log
 from epic100.base.text_table import write_frame
-from epic100.figures.results import at_random, by_class, surest, write_examples
+from epic100.data.official_lists import read_class_names
+from epic100.pages.examples import at_random, by_class, surest, write_examples
 from epic100.scoring.outcomes import outcomes, read_labels
 from epic100.scoring.predictions import read_predictions
-from epic100.segments.official_lists import read_class_names
 
 with rule_log(snakemake.log[0]):
     given, made, params = snakemake.input, snakemake.output, snakemake.params

@@ -7,8 +7,8 @@ from epic100.base.disk import read_json
 from epic100.base.folders import links
 from epic100.base.log import rule_log
 from epic100.base.shipped import own_commit, own_version
-from epic100.report.page import write_page
-from epic100.report.tables import hardware
+from epic100.pages.report import write_page
+from epic100.pages.report_tables import hardware
 from epic100.scoring.epoch_table import read_epochs
 
 with rule_log(snakemake.log[0]):

@@ -1,10 +1,10 @@
 """Rule timeline: a complete video of the sheet -> the actions that the model predicts along it."""
 
 from epic100.base.log import rule_log
+from epic100.prediction.clip_outputs import scanned_video
+from epic100.prediction.timeline_model import ModelInUse
+from epic100.prediction.whole_videos import make_timeline
 from epic100.settings import Modules, PredictSettings, TimelineSettings
-from epic100.timeline.clips import scanned_video
-from epic100.timeline.model import ModelInUse
-from epic100.timeline.run import make_timeline
 
 with rule_log(snakemake.log[0]):
     params = snakemake.params

@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("PYTHONPATH"):  # Modules of a cluster may have a NumPy of another Python.
             pkgutil.resolve_name("numpy")
         if options.command in ("score", "compare", "submission") and not options.annotations:
-            for line in pkgutil.resolve_name("epic100.inputs.where:reject_other_folder")(options):
+            for line in pkgutil.resolve_name("epic100.cli.where:reject_other_folder")(options):
                 print(line, file=sys.stderr)
         code: int = pkgutil.resolve_name(options.run)(options)
         sys.stdout.flush()

@@ -98,7 +98,7 @@ def fill_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("second", type=Path, metavar="B", help="the one that is held against it")
     _add_labels(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
-    parser.set_defaults(run="epic100.compare.command:run")
+    parser.set_defaults(run="epic100.cli.compare:run")
 
 
 def fill_score(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +109,7 @@ def fill_score(parser: argparse.ArgumentParser) -> None:
     )
     _add_labels(parser)
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
-    parser.set_defaults(run="epic100.submission.command:score")
+    parser.set_defaults(run="epic100.cli.submission:score")
 
 
 def _add_labels(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +142,7 @@ def fill_adopt(parser: argparse.ArgumentParser) -> None:
         help="of a clip, with --encoder (default: 16)",
     )
     add_config(parser)
-    parser.set_defaults(run="epic100.migrate.command:adopted")
+    parser.set_defaults(run="epic100.cli.migrate:adopted")
 
 
 def fill_migrate(parser: argparse.ArgumentParser) -> None:
@@ -169,7 +169,7 @@ def fill_migrate(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, metavar="PY", help="MMAction2 config; else the one in the checkpoint"
     )
     command.add_argument("--out", type=Path, required=True, metavar="PTH")
-    command.set_defaults(run="epic100.migrate.command:model")
+    command.set_defaults(run="epic100.cli.migrate:model")
 
 
 def fill_predict(parser: argparse.ArgumentParser) -> None:
@@ -206,7 +206,7 @@ def fill_predict(parser: argparse.ArgumentParser) -> None:
                 default=field.default,
                 help=f"{field.description} (default: %(default)s)",
             )
-    parser.set_defaults(run="epic100.timeline.command:run")
+    parser.set_defaults(run="epic100.cli.predict:run")
 
 
 def fill_submission(parser: argparse.ArgumentParser) -> None:
@@ -226,4 +226,4 @@ def fill_submission(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of segments, 0 to 1, that may be without a prediction (default: half of them)",
     )
-    command.set_defaults(run="epic100.submission.command:run")
+    command.set_defaults(run="epic100.cli.submission:run")

@@ -34,8 +34,8 @@ from epic100.base.errors import DiskError, EpicError
 from epic100.base.text_table import read_table
 from epic100.clips.defects import BrokenClips, time_limit
 from epic100.clips.transforms import OpenSegment
-from epic100.segments.pairs import read_pairs
-from epic100.segments.segment_list import NO_LABEL, SECONDS, read_segments
+from epic100.data.pairs import read_pairs
+from epic100.data.segment_list import NO_LABEL, SECONDS, read_segments
 from epic100.video.index_file import find_index
 from epic100.video.reader import FrameError
 from epic100.video.sheet import find_files
@@ -59,7 +59,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
     ignore it.
 
     Args:
-        ann_file: The segment list, in the format of `epic100.segments.segment_list`.
+        ann_file: The segment list, in the format of `epic100.data.segment_list`.
         pipeline: MMAction2's pipeline steps.
         pairs: The pair table (`results/clean/pairs.tsv`); None if no labels are needed.
         data_root: The video root.

@@ -9,7 +9,7 @@ all patches of all frames, with a class token, an embedding of the place and one
 attends to all tokens at once (Zhao and Kraehenbuehl, 2023); LaViLa attends over time, then over
 space (Zhao et al., CVPR 2023; Bain et al., Frozen in Time, ICCV 2021). Their keys have a bias. It
 adds the same number to all scores of a query, so it changes nothing, and is left out here.
-`migrate.adopt` converts their weights.
+`cli.adopt` converts their weights.
 """
 
 from typing import Any, Self

@@ -27,9 +27,9 @@ import epic100.model.hugging_face
 import epic100.model.pooling
 import epic100.model.slowfast  # noqa: F401  (registers what they define)
 from epic100.base.errors import EpicError
+from epic100.data.pairs import read_pairs
 from epic100.model.mmaction_import import models
 from epic100.model.model_file import output_sizes, split_outputs
-from epic100.segments.pairs import read_pairs
 
 BaseHead = models.heads.BaseHead
 HEAD = "EpicHead"

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from epic100.data.segment_list import row_numbers_by
 from epic100.prediction.encoder import Source
-from epic100.segments.segment_list import row_numbers_by
 from epic100.settings import PredictSettings
 
 # Maximum number of segments of an item. A process that is killed loses only its unfinished item.

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from epic100.base.atomic import write_text
+from epic100.data.official_lists import DATA_SET
 from epic100.scoring.metrics import CLASSES, TASKS, group_accuracies, losses_of_heads, percent
 from epic100.scoring.outcomes import LabelTable, outcomes, read_labels
 from epic100.scoring.predictions import (
@@ -22,7 +23,6 @@ from epic100.scoring.predictions import (
     reduction_methods,
 )
 from epic100.scoring.published import beside_published
-from epic100.segments.official_lists import DATA_SET
 
 # Bins of confidence for the calibration error.
 BINS = 15
@@ -67,7 +67,7 @@ def evaluate(
         out: The JSON file to write.
         lists: Paths by the keys of `official_lists.LISTS`. Without its list, a metric is null.
         reduce: As for `predictions.reduction_method`.
-        data: What the annotations are called, see `download.annotations.data_name`.
+        data: What the annotations are called, see `data.download_annotations.data_name`.
         clean: The clean list that the predictions must be made from; None: not checked.
         model: The model or models that the predictions must be made with; None: not checked.
         settings: Sections of the config, and `content`: digests of the recipe's files by name.

@@ -12,10 +12,10 @@ import pandas as pd
 
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_own_table
+from epic100.data.official_lists import LISTS, class_id, read_list
+from epic100.data.segment_list import read_segments
 from epic100.scoring.metrics import group_members, officially_correct
 from epic100.scoring.predictions import Predictions, complete_scores
-from epic100.segments.official_lists import LISTS, class_id, read_list
-from epic100.segments.segment_list import read_segments
 
 # These columns of an official CSV are read, each by a function that converts its text.
 CSV_COLUMNS: dict[str, Callable[[str], Any]] = {

@@ -10,12 +10,12 @@ import torch
 from mmaction.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
+from epic100.data.pairs import read_pairs
 from epic100.model.model_file import output_sizes, split_outputs
 from epic100.model.registered import LOSS_FIELD
 from epic100.scoring.epoch_table import VAL_LOSS
 from epic100.scoring.folding import fold_pairs
 from epic100.scoring.metrics import TASKS, official_metrics
-from epic100.segments.pairs import read_pairs
 
 PREFIX = "epic"
 # The columns of the table of epochs that a validation fills, each with its metric in MMEngine.

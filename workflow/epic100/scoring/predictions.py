@@ -14,6 +14,7 @@ from epic100.base.checked import STRICT, Array, Id
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import write_tensors
 from epic100.base.untrusted_tensors import read_untrusted
+from epic100.data.segment_list import read_clean_list
 from epic100.model.model_file import (
     Classes,
     Name,
@@ -24,7 +25,6 @@ from epic100.model.model_file import (
     joint_digest,
 )
 from epic100.scoring.folding import REDUCTIONS, fold_joint, fold_pairs, prior_logprobs
-from epic100.segments.segment_list import read_clean_list
 
 FORMAT = "epic100 predictions 2"
 # This reduction method takes the scores of the verb head and the noun head, without folding.

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from epic100.base.layers import merge, read_layer
 from epic100.base.shipped import ROOT, existing_path
 from epic100.settings.config import Settings
+from epic100.settings.layers import merge, read_layer
 from epic100.settings.section import checked_section
 
 BASE_CONFIG = "config/config.yaml"

@@ -21,11 +21,11 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
+from epic100.data.pairs import pairs_path, read_pairs
 from epic100.model.hugging_face import BACKBONE, backbone_config
 from epic100.model.hugging_face_folder import HuggingFaceFolder
 from epic100.model.precision import dtype_of
 from epic100.model.registered import HEAD, HeadOf
-from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.settings import TrainSettings
 
 # A recipe states what is learned. After `training.plan` it also states how a machine learns it.

@@ -1,6 +1,6 @@
 """The trial of a training: two steps, a resume and a prediction, on a film that it makes itself.
 
-It is a separate process, for which `inputs.trials` asks:
+It is a separate process, for which `cli.trials` asks:
 
     python -m epic100.training.trial FOLDER
 
@@ -22,9 +22,9 @@ import pandas as pd
 
 from epic100.base.atomic import copy_file
 from epic100.base.errors import EpicError
+from epic100.data.pairs import pair_table, pairs_path, read_pairs, write_pairs
+from epic100.data.segment_list import COLUMNS, write_segments
 from epic100.prediction.predict import predict
-from epic100.segments.pairs import pair_table, pairs_path, read_pairs, write_pairs
-from epic100.segments.segment_list import COLUMNS, write_segments
 from epic100.settings import Classes, Modules, PredictSettings, TrainSettings
 from epic100.training.train import train
 
@@ -33,7 +33,7 @@ def trial(request: dict[str, Any], folder: Path) -> None:
     """Train, resume and predict as a run with these settings would.
 
     Args:
-        request: The training, as `inputs.trials.request_of` makes it.
+        request: The training, as `cli.trials.request_of` makes it.
         folder: An empty folder for all files of the trial.
 
     Raises:

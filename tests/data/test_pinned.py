@@ -1,0 +1,247 @@
+"""Files that must be the right ones: weights to start from, annotations of a pinned commit."""
+
+import hashlib
+import re
+from contextlib import nullcontext
+from pathlib import Path
+
+import mmaction
+import pytest
+import torch
+import yaml
+
+from epic100.base.disk import digest
+from epic100.base.errors import EpicError
+from epic100.base.text_table import write_table
+from epic100.data.download_annotations import (
+    COLUMNS,
+    NAMES,
+    OWN_DATA,
+    data_name,
+    read_pins,
+    verify_annotations,
+)
+from epic100.data.official_lists import DATA_SET
+from epic100.data.start_weights import (
+    StartWeights,
+    check_weights,
+    fetch_weights,
+    kept_at,
+    probe,
+    start_weights,
+)
+from epic100.settings import TrainSettings, read_settings
+from support.checkout import ROOT
+from support.crafted import saved
+from support.failing_server import cut
+
+ZOO = Path(mmaction.__file__).parent / ".mim/configs/recognition"
+# This config fine-tunes weights of the model zoo.
+RECIPE = ROOT / "config/x3d_s_epic_rgb_segments.py"
+
+
+def test_each_url_of_the_model_zoo_in_configs_and_docs_is_in_its_metafiles():
+    known = {
+        model["Weights"]
+        for metafile in ZOO.rglob("metafile.yml")
+        for model in yaml.safe_load(metafile.read_text())["Models"]
+        if "Weights" in model
+    }
+    files = [*(ROOT / "config").rglob("*.py"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    named = {
+        url
+        for file in files
+        for url in re.findall(r"https://download\.openmmlab\.com/[^\s\"')]+", file.read_text())
+    }
+    assert start_weights(TrainSettings(), RECIPE).source in named <= known
+
+
+@pytest.mark.parametrize(
+    ("settings", "config"),
+    [
+        pytest.param(TrainSettings(from_scratch=True), RECIPE.name, id="by the setting"),
+        (TrainSettings(), "x3d_s_epic_from_scratch.py"),
+        (TrainSettings(), "x3d_demo.py"),
+        (TrainSettings(), "slowonly_demo.py"),
+    ],
+)
+def test_a_random_start_is_by_settings_or_a_config_for_it(settings, config):
+    assert start_weights(settings, ROOT / "config" / config) is None
+    with pytest.raises(EpicError, match="schedule for fine-tuning.*from_scratch.py.*`train: from_"):
+        start_weights(TrainSettings(load_from=None), RECIPE)
+
+
+def test_weights_are_those_of_the_settings_or_else_of_the_config_and_its_bases(tmp_path):
+    assert start_weights(TrainSettings(load_from="a.pth"), RECIPE).path == "a.pth"
+    derived = tmp_path / "mine.py"
+    derived.write_text(f'_base_ = "{RECIPE}"\n')
+    assert start_weights(TrainSettings(), derived) == start_weights(TrainSettings(), RECIPE)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param('load_from = f"{folder}/a.pth"\n', "`load_from` is not a plain value", id="f"),
+        pytest.param("load_from = (", "this MMEngine config cannot be read", id="no Python"),
+    ],
+)
+def test_a_config_whose_weights_cannot_be_read_is_an_error(text, words, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(EpicError, match=rf"mine.py: {words}"):
+        start_weights(TrainSettings(), path)
+
+
+def test_each_url_has_its_own_path_below_the_folder_of_weights():
+    urls = [
+        "https://a.org/x/m.pth",
+        "https://b.org/x/m.pth",
+        "https://a.org/m.pth?v=1&w=/2",
+        "https://a.org:8080/%2e%2e/m.pth",
+    ]
+    paths = [kept_at(url) for url in urls]
+    assert len(set(paths)) == 4
+    assert paths[0] == "weights/a.org/x/m.pth"
+    assert all(path.startswith("weights/") and ".." not in path.split("/") for path in paths)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ftp://a.org/m.pth", "file:///etc/passwd", "http://?a=b", "http://a.org:99999/m.pth"),
+        *("https://a.org", "https://a.org/../m", "https://a.org/..?a=b"),
+    ],
+)
+def test_weights_at_a_url_of_no_file_or_another_protocol_are_rejected(url):
+    with pytest.raises(EpicError, match="expected a file, or the http"):
+        kept_at(url)
+
+
+def test_the_config_is_rejected_if_its_weights_are_at_no_url():
+    with pytest.raises(EpicError, match="config: train.load_from is .*expected a file, or the URL"):
+        read_settings({"train": {"load_from": "http://?a=b"}})
+
+
+PAGE = b"<!DOCTYPE html><title>Not found</title>"
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        pytest.param(b"PK other weights", "", id="other weights"),
+        pytest.param(PAGE, r" \(it is a web page\)", id="a web page"),
+    ],
+)
+def test_weights_with_another_digest_than_in_their_name_are_rejected(
+    server, tmp_path, content, note
+):
+    url = server.put("x3d-0123abcd.pth", content)
+    path = tmp_path / "x3d-0123abcd.pth"
+    sha256 = hashlib.sha256(content).hexdigest()
+    words = rf"x3d-0123abcd.pth: sha256 is {sha256}{note}; expected 0123abcd, the hash in its name"
+    with pytest.raises(EpicError, match=words):
+        fetch_weights(StartWeights(url, str(path)))
+    # The part of the download is removed as well.
+    assert list(tmp_path.iterdir()) == []
+
+
+CHECKPOINT = saved({"state_dict": {"a": torch.ones(3)}})
+SHA256 = hashlib.sha256(CHECKPOINT).hexdigest()
+ZEROS = "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sha256", "words"),
+    [
+        pytest.param("x3d-0123abcd.pth", CHECKPOINT, SHA256, None, id="the digest of the config"),
+        pytest.param(
+            "x3d-0123abcd.pth",
+            CHECKPOINT,
+            ZEROS,
+            f"sha256 is {SHA256}; expected {ZEROS}, `train: l",
+            id="not the digest of the config",
+        ),
+        pytest.param("x.pth", PAGE, None, "x.pth: not a checkpoint", id="a web page"),
+        pytest.param("x.pth", b"", None, "x.pth: not a checkpoint", id="empty"),
+        pytest.param("x.pth", None, None, "x.pth: no such weights", id="no file"),
+    ],
+)
+def test_weights_are_checked_by_the_digest_of_the_config_or_else_as_a_checkpoint(
+    tmp_path, name, content, sha256, words
+):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(EpicError, match=words) if words else nullcontext():
+        check_weights(StartWeights("https://a.org/x", str(tmp_path / name), sha256))
+
+
+def test_a_probe_ends_before_the_body_comes(server):
+    # The server sends 3 of 7 bytes, which would be an error of a download.
+    probe(StartWeights(server.put("x.pth", b"weights", cut(3)), "weights/x.pth"))
+
+
+@pytest.fixture
+def pins(tmp_path):
+    """A sheet of annotation files with all three types of checksums; the files are next to it."""
+    rows = []
+    for number, name in enumerate(NAMES.values()):
+        (tmp_path / name).write_text(f"{name}\n" * 50)
+        checksum = digest(tmp_path / name, ("md5", "sha256", "git")[number % 3])
+        rows.append((name, f"https://a.org/{name}", f"{checksum.algorithm}:{checksum.value}"))
+    write_table(tmp_path / "pins.tsv", COLUMNS, rows)
+    return tmp_path / "pins.tsv"
+
+
+def test_without_the_pinned_bytes_of_a_file_there_is_no_receipt(pins, tmp_path):
+    files = {key: str(tmp_path / name) for key, name in NAMES.items()}
+    Path(files["val"]).write_text("an older version\n")
+    with pytest.raises(EpicError, match=r"ok: not written: .*validation\.csv"):
+        verify_annotations(files, pins, tmp_path / "ok")
+    assert not (tmp_path / "ok").exists()
+
+
+def test_the_sheet_of_the_repository_pins_all_files_to_one_commit():
+    commit = "ea8b40457a400c3fffa1c7f406ef3dc169cc2522"
+    for key, pin in read_pins(ROOT / "config/annotations.tsv").items():
+        assert pin.name == NAMES[key]
+        assert pin.url.endswith(f"/{commit}/{pin.name}")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        pytest.param(
+            lambda lines: lines[:-1], "no row of EPIC_100_noun_classes", id="a row is missing"
+        ),
+        pytest.param(
+            lambda lines: [*lines[:2], lines[2][:-1]], "line 3: checksum is", id="a short checksum"
+        ),
+        pytest.param(
+            lambda lines: [*lines[:2], lines[2].replace("a.org", "a.org:99999")],
+            "line 3: url is .*; expected http",
+            id="no URL",
+        ),
+    ],
+)
+def test_an_incomplete_sheet_of_annotation_files_is_an_error(spoil, words, pins):
+    lines = pins.read_text().splitlines()
+    pins.write_text("\n".join(spoil(lines)))
+    with pytest.raises(EpicError, match=rf"pins\.tsv: {words}"):
+        read_pins(pins)
+
+
+@pytest.mark.parametrize(
+    ("is_official", "name", "expected"),
+    [
+        pytest.param(True, None, DATA_SET, id="official bytes"),
+        pytest.param(False, None, OWN_DATA, id="other bytes"),
+        pytest.param(False, "Kitchen of a lab", "Kitchen of a lab", id="named in the config"),
+    ],
+)
+def test_the_data_set_is_named_by_the_config_or_else_by_its_checksum(
+    is_official, name, expected, pins
+):
+    csv = pins.parent / NAMES["val"]
+    if not is_official:
+        csv.write_text("narration_id\nP01_01_0\n")
+    assert data_name(csv, pins, name) == expected

@@ -1,0 +1,176 @@
+"""Pictures of the data and of a training, and the table of classes."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from epic100.base.durations import in_words
+from epic100.base.errors import EpicError
+from epic100.data.official_lists import read_class_names
+from epic100.pages.examples import by_class
+from epic100.pages.figure_style import drawing, legend_on_top, name_rows, short
+from epic100.pages.length_figures import annotated_segments, plot_lengths
+from epic100.pages.training_figures import plot_training
+from epic100.scoring.epoch_table import read_epochs
+from epic100.scoring.outcomes import outcomes, read_labels
+from epic100.scoring.predictions import read_predictions
+from support.checkout import CLASSES
+from support.lab import FILES
+from support.made_up import NAMES, PAIRS, ROWS, make_predictions, write_history
+from support.pictures import cut, size, words
+
+
+def test_the_same_picture_has_the_same_bytes(tmp_path):
+    for name in ("a.svg", "b.svg"):
+        with drawing(tmp_path / name, "A title", "a hint") as figure:
+            axes = figure.subplots()
+            axes.barh([0, 1], [1, 2], label="bars")
+            name_rows(axes, ["a & b", "c"])
+            legend_on_top(figure)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert {"A title", "a hint", "a & b", "c", "bars"} <= set(words(tmp_path / "a.svg"))
+
+
+@pytest.mark.parametrize(
+    "seconds, expected",
+    [
+        (0.4, "0 seconds"),
+        (119, "119 seconds"),
+        (120, "2.0 minutes"),
+        (7199, "120.0 minutes"),
+        (150000, "41.7 hours"),
+        (360000, "4.2 days"),
+    ],
+)
+def test_a_duration_is_in_a_unit_that_suits_it(seconds, expected):
+    assert in_words(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    "name, shown",
+    [
+        ("board:chopping", "board:chopping"),
+        ("container:plastic:large", "container:plastic…"),
+    ],
+    ids=["14 characters", "23 characters"],
+)
+def test_a_name_of_more_than_18_characters_is_cut(name, shown):
+    assert short(name, length=18) == shown
+
+
+def draw(folder, rows):
+    """Draw the picture of a training with these epochs, and return its path."""
+    plot_training(read_epochs(write_history(folder, *rows)), folder / "a.svg")
+    return folder / "a.svg"
+
+
+def validated(epoch):
+    """Make the row of a validated epoch."""
+    return ROWS[1].replace("2\t32", f"{epoch}\t{epoch}", 1)
+
+
+def test_the_picture_of_a_training_has_its_speed_and_the_share_of_waiting(tmp_path):
+    title, hint, *texts = words(draw(tmp_path, ROWS))
+    assert title == "2 epochs in 20 seconds; 75.0 % top-1 actions at the end"
+    # The epochs take 9 and 11 seconds, and one half and one quarter of them is waiting.
+    share = 100 * (0.5 * 9 + 0.25 * 11) / 20
+    assert hint == f"17.1 segments a second; {share:.0f} % of the time went into waiting for data."
+    panels = {"loss, mean of the epoch", "learning rate", "seconds per epoch"}
+    assert panels | {"train", "compute", "waiting for data"} <= set(texts)
+    assert "accuracy on val in %" not in texts, "one validation makes no curve"
+
+
+def test_two_validations_make_a_curve_of_accuracy(tmp_path):
+    texts = words(draw(tmp_path, [validated(1), validated(2)]))
+    assert {"accuracy on val in %", "verb", "action", "val"} <= set(texts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "rows, text",
+    [
+        pytest.param(ROWS[:1], "1 epoch in 9 seconds", id="not validated"),
+        pytest.param([], "results/training.tsv has no row", id="no epoch"),
+    ],
+)
+def test_a_training_without_validation_or_epochs_has_a_picture(tmp_path, rows, text):
+    assert text in words(draw(tmp_path, rows))
+
+
+@pytest.mark.parametrize(
+    "row, error",
+    [
+        pytest.param(
+            ROWS[0].replace("1.9855", "nan?"),
+            r"line 2: loss is 'nan\?'; expected the training",
+            id="no number",
+        ),
+        pytest.param(ROWS[0] + "\t9", "line 2: 15 fields, the header has 14", id="extra field"),
+    ],
+)
+def test_a_wrong_line_of_training_tsv_is_named(tmp_path, row, error):
+    with pytest.raises(EpicError, match=error):
+        read_epochs(write_history(tmp_path, row))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 3, 300])
+def test_ticks_are_whole_epochs_in_a_small_picture(tmp_path, count):
+    path = draw(tmp_path, [validated(epoch) for epoch in range(1, count + 1)])
+    ticks = re.findall(r'(?s)id="xtick_\d+">.*?<text[^>]*>([^<]+)</text>', path.read_text())
+    assert {float(tick) for tick in ticks} <= set(range(count + 1)) and len(ticks) >= 3
+    # Four panels of 2.5 inches are 960 pixels high.
+    assert path.stat().st_size < 400_000 and max(size(path)) < 1000 and cut(path) == []
+
+
+def test_the_picture_of_lengths_has_the_names_of_verbs(lab, tmp_path):
+    csvs = {split: str(lab.folder / f"annotations/{FILES[split]}") for split in ("train", "val")}
+    segments = annotated_segments(csvs, lab.videos, classes=CLASSES)
+    plot_lengths(segments, read_class_names(csvs.values()), tmp_path / "lengths.svg")
+    texts = words(tmp_path / "lengths.svg")
+    median = segments["seconds"].median()
+    assert f"Half of all segments are shorter than {median:.1f} s" in texts
+    assert {"take", "wash", "pour", "mix"} <= set(texts)
+
+
+@pytest.fixture(scope="module", params=["max", "logsumexp"])
+def outcome(tmp_path_factory, request):
+    """The outcomes of 40 segments, of which the last 5 have no prediction."""
+    folder = tmp_path_factory.mktemp("outcomes")
+    make_predictions(folder)
+    truth = read_labels(folder / "val.txt", {})
+    return outcomes(read_predictions(folder / "val.pt", "val"), truth, request.param)
+
+
+def test_the_guess_has_the_highest_score_of_an_outcome(outcome):
+    right = (outcome["verb"] == outcome["verb_guess"]) & (outcome["noun"] == outcome["noun_guess"])
+    assert (right == outcome["action_at_1"]).all() and right.mean() > 0.5
+    confidence, label_score = outcome["action_confidence"], outcome["action_label_score"]
+    assert (confidence == label_score)[right].all() and (confidence >= label_score).all()
+    assert confidence.between(0, 1).all()
+    assert outcome["predicted"].tolist() == [True] * 35 + [False] * 5
+    assert set(outcome["participant"]) == {"P00", "P01", "P02"}
+
+
+# Verb 3 is in training alone, with 7 segments; all pairs have 25.
+TRAINED_PAIRS = [*PAIRS, (3, 2, 7)]
+
+
+@pytest.mark.parametrize("task, class_count", [("verb", 4), ("noun", 3)])
+def test_the_accuracies_of_classes_add_up_to_that_of_predicted_segments(outcome, task, class_count):
+    table = by_class(outcome, TRAINED_PAIRS, NAMES)
+    rows = table[table["task"] == task]
+    assert len(rows) == class_count and rows["val_segments"].is_monotonic_decreasing
+    assert (rows["val_segments"].sum(), rows["train_segments"].sum()) == (35, 25)
+    mean = (rows["top1"] * rows["val_segments"]).sum() / 35
+    assert mean == pytest.approx(100 * outcome[f"{task}_at_1"][:35].mean())
+    mistaken = rows[rows["top1"] < 100]
+    assert (mistaken["often_taken_for"] != "").all() and (mistaken["name"] != "").all()
+
+
+def test_a_class_of_train_alone_has_no_accuracy(outcome):
+    table = by_class(outcome, TRAINED_PAIRS, NAMES)
+    row = table[(table["task"] == "verb") & (table["class_id"] == 3)].iloc[0]
+    assert (row["name"], row["train_segments"], row["val_segments"]) == ("verb 3", 7, 0)
+    assert pd.isna(row["top1"]) and row["often_taken_for"] == ""

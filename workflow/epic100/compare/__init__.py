@@ -1,1 +1,0 @@
-"""Compares two models on the same segments: the difference and its confidence interval."""

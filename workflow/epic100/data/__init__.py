@@ -1,0 +1,1 @@
+"""The data: annotations, official lists, segments, clean lists, pairs, and their download."""

@@ -1,0 +1,410 @@
+"""Clean the segment lists: keep segments whose frames are intact, give a reason for the others.
+
+The policy `segment` drops the segments that overlap a damaged range of frames, and so keeps most of
+a damaged file. The policy `video` drops every segment of a damaged video, as labs do that discard
+such files.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from epic100.base.errors import EpicError
+from epic100.base.text_table import write_frame
+from epic100.data.annotations import frames_between
+from epic100.data.drop_reasons import COLUMNS as DROPPED_COLUMNS
+from epic100.data.drop_reasons import DropReason, is_damage, reason_type
+from epic100.data.pairs import pair_table, write_pairs
+from epic100.data.segment_list import SECONDS, read_segments, row_numbers_by, write_segments
+from epic100.settings import Participants
+from epic100.video.index import VideoIndex
+from epic100.video.index_file import load_index
+from epic100.video.scan_table import DAMAGED, MISSING, UNREADABLE, ScanRow, read_scan_table
+from epic100.video.sheet import Video
+
+log = logging.getLogger(__name__)
+
+POLICIES = ("segment", "video")
+# This is the status of a video that the config leaves out. No scan table has it.
+EXCLUDED = "excluded"
+REASON_OF_STATUS = {
+    MISSING: DropReason.VIDEO_MISSING,
+    UNREADABLE: DropReason.VIDEO_UNREADABLE,
+    EXCLUDED: DropReason.EXCLUDED,
+}
+# If videos of many participants are missing, the log lists only this number of participants.
+MAX_PARTICIPANTS_SHOWN = 6
+# Segments are timed again if a file drifts from the sheet's clock, over its full length, by at
+# least this number of frames.
+DRIFT_FRAMES = 0.5
+
+
+def clean(
+    videos: Mapping[str, Video],
+    *,
+    segments: Mapping[str, str],
+    scans: Sequence[str],
+    lists: Mapping[str, str],
+    pairs: str,
+    dropped: str,
+    salvage: str,
+    policy: str,
+    participants: Participants,
+    accept: Sequence[str] = (),
+    absent: Sequence[str] = (),
+    subset: bool = False,
+) -> None:
+    """Write the clean lists of all splits, and tables of their pairs and of the dropped segments.
+
+    Segments of participants that the config leaves out, or who are in `absent`, are dropped, too.
+
+    Args:
+        videos: Rows of the video sheet by video_id.
+        segments: Segment lists of the rule annotate by split.
+        scans: Scan tables, one per participant, with the frame indexes in the same folder.
+        lists: The clean lists to write, by split.
+        pairs: The pair table to write.
+        dropped: The table `narration_id split reason` to write.
+        salvage: The table of `salvage_table` to write.
+        policy: `clean: policy:` of the config.
+        participants: Who takes part.
+        accept: Videos to use although their length is in doubt.
+        absent: Participants without any video file.
+        subset: Whether val may be left without a segment.
+
+    Raises:
+        EpicError: A list, a table or an id of the config is wrong, or a video was not scanned.
+    """
+    if unknown := [name for name in accept if name not in videos]:
+        raise EpicError(
+            f"config: videos.accept names {', '.join(unknown)}; expected ids of the video sheet"
+        )
+    scan_rows, index_paths = _read_scans(scans)
+    rows = _rows_without_scan(videos, participants, absent) | scan_rows
+    # A video that the config accepts is not held back, so the finding of the scan is removed.
+    for name in accept:
+        if name in rows:
+            rows[name] = replace(rows[name], finding="")
+    tables: dict[str, pd.DataFrame] = {}
+    for split, path in segments.items():
+        table, retimed = clean_split(
+            _read_timed(path),
+            videos,
+            rows,
+            lambda video_id: load_index(index_paths[video_id], video_id),
+        )
+        # The config's policy decides. The columns of both policies stay, to be counted below.
+        tables[split] = table.assign(reason=table[policy], split=split)
+        _log_split(split, tables[split]["reason"], retimed)
+    kept_of_split = {split: table[table["reason"] == ""] for split, table in tables.items()}
+    # This raises an error if no train segment is left, so it comes before anything is written.
+    train_pairs = pair_table(kept_of_split["train"])
+    log.info(f"{len(train_pairs)} verb-noun pairs in train")
+    if not (len(kept_of_split.get("val", "-")) or subset):
+        raise EpicError(
+            f"{segments['val']}: no segment of val is left, and a model without validation has no "
+            "figures; see the reasons above, or set `videos: subset: true` if that is meant"
+        )
+    for split, kept in kept_of_split.items():
+        write_segments(kept, lists[split])
+    write_pairs(train_pairs, pairs)
+    all_segments = pd.concat(tables.values())
+    kept_counts = salvage_table(all_segments, {name for name, row in rows.items() if row.caution})
+    dropped_rows = all_segments.loc[all_segments["reason"] != "", list(DROPPED_COLUMNS)]
+    log.info("\n".join(salvage_lines(kept_counts)))
+    write_frame(kept_counts, salvage)
+    write_frame(dropped_rows, dropped)
+    # The screen shows this line.
+    counts = [
+        f"{split} {len(kept)} kept, {len(tables[split]) - len(kept)} dropped"
+        for split, kept in kept_of_split.items()
+    ]
+    place = f" ({dropped} has the reasons)" if len(dropped_rows) else ""
+    log.info(f"{'; '.join(counts)}{place}")
+
+
+def _read_scans(scans: Sequence[str]) -> tuple[dict[str, ScanRow], dict[str, str]]:
+    """Read the scan tables, and warn of one without any readable video.
+
+    Returns:
+        The rows by video_id; and for each video_id, the path of the file with its frame index.
+    """
+    rows: dict[str, ScanRow] = {}
+    index_paths: dict[str, str] = {}
+    for scan in scans:
+        rows_of_scan = {row.video_id: row for row in read_scan_table(scan)}
+        if rows_of_scan and not any(row.readable for row in rows_of_scan.values()):
+            log.warning(f"{Path(scan).stem}: none of its {len(rows_of_scan)} videos is readable")
+        rows |= rows_of_scan
+        index_paths |= dict.fromkeys(rows_of_scan, scan.removesuffix(".tsv") + ".index.npz")
+    return rows, index_paths
+
+
+def _log_split(split: str, reasons: pd.Series, retimed: Sequence[str]) -> None:
+    """Log the re-timed videos of a split, and how many segments are kept and dropped, and why.
+
+    Args:
+        split: The split.
+        reasons: The reason to drop each segment, or "".
+        retimed: The sentences of `clean_split` about re-timed videos.
+    """
+    for sentence in retimed:
+        log.info(sentence)
+    drop_reasons = reasons[reasons != ""]
+    log.info(
+        f"{split}: {len(reasons) - len(drop_reasons)} segments kept, {len(drop_reasons)} dropped"
+    )
+    for dropped_for, count in drop_reasons.map(reason_type).value_counts().items():
+        log.info(f"  {count} dropped: {dropped_for}")
+
+
+def join_train_and_val(
+    train: str | os.PathLike, val: str | os.PathLike, out: str | os.PathLike, pairs: str
+) -> None:
+    """Join the clean lists of train and val into one list, and write the pair table of both.
+
+    This is for submissions to the test leaderboard, where a model may be trained on val too.
+
+    Args:
+        train: The clean list of train.
+        val: The clean list of val.
+        out: The joint list to write.
+        pairs: The pair table to write.
+
+    Raises:
+        EpicError: No segment has a label.
+    """
+    segments = pd.concat([read_segments(train), read_segments(val)], ignore_index=True)
+    table = pair_table(segments)
+    write_segments(segments, out)
+    write_pairs(table, pairs)
+    log.info(f"{len(segments)} segments, {len(table)} verb-noun pairs in train and val together")
+
+
+def clean_split(
+    segments: pd.DataFrame,
+    videos: Mapping[str, Video],
+    rows: Mapping[str, ScanRow],
+    index_of: Callable[[str], VideoIndex],
+) -> tuple[pd.DataFrame, list[str]]:
+    """Give each segment of a split its frames in the file, and the reason to drop it, if any.
+
+    The frames in the segment list follow from the sheet's fps. If the scan measured another rate,
+    the frames are computed again from the seconds: by the measured rate, or by the frame index of
+    the file if its rate varies. The segments are then called re-timed.
+
+    Args:
+        segments: The segments, with the columns of `segment_list`.
+        videos: Rows of the video sheet by video_id.
+        rows: Rows of the scan tables by video_id.
+        index_of: Returns the frame index of a video_id.
+
+    Returns:
+        The segments with their frames in the file, and a column for each of `POLICIES` with the
+        reason why it drops the segment, or "" if it keeps the segment. And one sentence per video
+        whose segments were re-timed.
+
+    Raises:
+        EpicError: A video was not scanned.
+    """
+    # These are NumPy arrays, since pandas would copy a complete column for each video that is
+    # written.
+    frames = {end: segments[end].to_numpy(copy=True) for end in ("start", "stop")}
+    policy_reasons = {policy: np.full(len(segments), "", dtype=object) for policy in POLICIES}
+    retimed = []
+    with_video_ids = segments.assign(video_id=segments["path"].map(lambda path: Path(path).stem))
+    for video_id, row_numbers in row_numbers_by(with_video_ids, "video_id").items():
+        scan_row = rows.get(video_id)
+        if scan_row is None:
+            raise EpicError(
+                f"video {video_id} is in the annotations, but no scan table has it; scan its "
+                "participant again, with this sheet"
+            )
+        if reason_of_video := _reason_against_video(scan_row):
+            for reasons in policy_reasons.values():
+                reasons[row_numbers] = reason_of_video
+            continue
+        start, stop = frames["start"][row_numbers], frames["stop"][row_numbers]
+        clock_defect = _clock_defect(videos[video_id], scan_row)
+        if clock_defect:
+            start_seconds = segments["start_seconds"].to_numpy()[row_numbers]
+            stop_seconds = segments["stop_seconds"].to_numpy()[row_numbers]
+            if scan_row.timing == "variable":
+                start, stop = index_of(video_id).frames_between(start_seconds, stop_seconds)
+            else:
+                start, stop = frames_between(start_seconds, stop_seconds, scan_row.fps)
+            retimed.append(f"{video_id}: {len(row_numbers)} segments re-timed, {clock_defect}")
+        # An annotation may end a little after its video, so it is cut to the video's end.
+        stop = np.minimum(stop, scan_row.pictures)
+        frames["start"][row_numbers], frames["stop"][row_numbers] = start, stop
+        segment_reasons = _segment_reasons(scan_row, start, stop)
+        video_reason = DropReason.VIDEO_DAMAGED.sentence(scan_row.reason)
+        policy_reasons["segment"][row_numbers] = segment_reasons
+        policy_reasons["video"][row_numbers] = (
+            video_reason if scan_row.status == DAMAGED else segment_reasons
+        )
+    return segments.assign(**frames, **policy_reasons), retimed
+
+
+def _reason_against_video(scan_row: ScanRow) -> str:
+    """Return why both policies drop all segments of a video; "" if each segment is judged."""
+    if not scan_row.readable:
+        return REASON_OF_STATUS[scan_row.status].sentence(scan_row.reason)
+    finding = scan_row.finding
+    return DropReason.HELD_BACK.sentence(scan_row.video_id, finding) if finding else ""
+
+
+def salvage_table(segments: pd.DataFrame, unsure: Collection[str] = ()) -> pd.DataFrame:
+    """Count each participant's segments: annotated, kept by each policy, and left out.
+
+    Args:
+        segments: The segments of `clean_split`, of all splits.
+        unsure: Ids of the videos that their decoder alone judges (`ScanRow.caution`).
+
+    Returns:
+        A row per participant, sorted: `participant_id segments kept_by_segment kept_by_video
+        decoder_only left_out why`. `decoder_only` counts the segments of `kept_by_segment` in the
+        videos `unsure`. `left_out` counts the segments that are dropped for another reason than
+        damage, such as a missing video; `why` names the reasons.
+    """
+    reasons = segments["segment"]
+    is_left_out = (reasons != "") & ~reasons.map(is_damage).astype(bool)
+    # Each column of the table counts the segments of a mask. The first one is all of them.
+    masks = {"segments": segments["path"] != ""}
+    masks |= {f"kept_by_{policy}": segments[policy] == "" for policy in POLICIES}
+    is_unsure = segments["path"].map(lambda path: Path(path).stem in unsure)
+    masks |= {"decoder_only": masks["kept_by_segment"] & is_unsure, "left_out": is_left_out}
+    # A path is `.../{participant_id}/{video_id}.MP4`, so the last folder names the participant.
+    participants = segments["path"].str.split("/").str[-2].rename("participant_id")
+    types = reasons[is_left_out].map(reason_type)
+    why = types.groupby(participants[is_left_out]).unique().str.join(", ")
+    table = pd.DataFrame(masks).groupby(participants).sum()
+    return table.assign(why=why.reindex(table.index, fill_value="")).reset_index()
+
+
+def salvage_lines(table: pd.DataFrame) -> list[str]:
+    """Describe which segments each participant loses, in lines for the log and the report.
+
+    First comes a line per participant with damaged videos, `P01: 90 of 100 segments kept ...`. Then
+    comes a line per participant with segments left out, then the total.
+
+    Args:
+        table: The table of `salvage_table`.
+    """
+    damage_lines: list[str] = []
+    left_out_lines: list[str] = []
+    for row in table.to_dict("records"):
+        name, total, left_out = row["participant_id"], row["segments"], row["left_out"]
+        if row["kept_by_video"] < total - left_out:
+            damage_lines.append(
+                f"{name}: {row['kept_by_segment']} of {total - left_out} segments kept (policy "
+                f"segment); dropping complete videos would keep {row['kept_by_video']}"
+            )
+        if left_out:
+            left_out_lines.append(f"{name}: {left_out} of {total} segments left out: {row['why']}")
+    hidden = len(left_out_lines) - MAX_PARTICIPANTS_SHOWN
+    hidden_line = [f"... and {hidden} participants more, in dropped.tsv"] if hidden > 0 else []
+    sums = table[["segments", "kept_by_segment", "kept_by_video"]].sum()
+    summary = (
+        f"all: {sums['kept_by_segment']:,} of {sums['segments']:,} segments kept; dropping "
+        f"complete videos would keep {sums['kept_by_video']:,}"
+    )
+    warning = caution(table)
+    warning_line = [warning] if warning else []
+    return [
+        *damage_lines,
+        *left_out_lines[:MAX_PARTICIPANTS_SHOWN],
+        *hidden_line,
+        summary,
+        *warning_line,
+    ]
+
+
+def caution(table: pd.DataFrame) -> str:
+    """Return a warning to show with every result of these segments, or "" if none is due.
+
+    It says how many segments are of videos in which damage may have gone unnoticed.
+
+    Args:
+        table: The table of `salvage_table`.
+    """
+    if not (count := int(table["decoder_only"].sum())):
+        return ""
+    return (
+        f"{count:,} of the segments kept are of videos judged by their decoder only: spoilt bits "
+        "may go unseen"
+    )
+
+
+def _rows_without_scan(
+    videos: Mapping[str, Video], participants: Participants, absent: Sequence[str]
+) -> dict[str, ScanRow]:
+    """Make the scan rows of videos that are not scanned, by video_id.
+
+    These are the videos of participants whom the config leaves out, or who are in `absent`.
+    """
+    rows = {}
+    for video_id, video in videos.items():
+        participant = video.participant_id
+        # The reason is the key of the config that leaves the participant out.
+        if participant in participants.exclude:
+            rows[video_id] = ScanRow(video_id, EXCLUDED, reason="exclude")
+        elif participants.include and participant not in participants.include:
+            rows[video_id] = ScanRow(video_id, EXCLUDED, reason="include")
+        elif participant in absent:
+            rows[video_id] = ScanRow(
+                video_id, MISSING, reason="no video of this participant is there"
+            )
+    return rows
+
+
+def _read_timed(path: str) -> pd.DataFrame:
+    """Read a segment list of the rule annotate; raise EpicError if a segment has no seconds."""
+    segments = read_segments(path)
+    if segments[list(SECONDS)].isna().any(axis=None):
+        raise EpicError(
+            f"{path}: segments without seconds; expected the list as the rule annotate writes it; "
+            f"make it again with `snakemake -R {path}`"
+        )
+    return segments
+
+
+def _clock_defect(video: Video, row: ScanRow) -> str:
+    """Say why the sheet's frame rate is wrong for this file; "" if it is right."""
+    if not row.fps:
+        return ""  # Too few frames are readable to measure a rate, so the sheet's is kept.
+    if row.timing == "variable":
+        return "its frames are not evenly spaced"
+    if abs(row.fps - video.fps) * video.duration >= DRIFT_FRAMES:
+        return f"the file has {row.fps:.4f} fps, the sheet says {video.fps:.4f}"
+    return ""
+
+
+def _segment_reasons(row: ScanRow, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """Give each segment of a video the reason to drop it, or "" if its frames are intact.
+
+    Args:
+        row: The video's row in the scan table.
+        start: First frames of the segments.
+        stop: Frames after the last ones of the segments.
+    """
+    reasons = np.full(len(start), "", dtype=object)
+    reasons[start >= row.pictures] = DropReason.AFTER_THE_END.sentence(row.pictures)
+    if row.damaged:
+        range_starts, range_ends = np.array(row.damaged).T
+        # The damaged ranges are sorted and disjoint. So a segment touches damage if the first range
+        # that ends after the segment's start begins before the segment's end.
+        nearest = np.searchsorted(range_ends, start, side="right")
+        # For a segment after the last range, `nearest` is one too large. The minimum avoids an
+        # IndexError, and `touches` excludes these segments.
+        start_of_nearest = range_starts[np.minimum(nearest, len(range_starts) - 1)]
+        touches = (nearest < len(range_starts)) & (start_of_nearest < stop)
+        for number in np.flatnonzero(touches):
+            first, end = row.damaged[nearest[number]]
+            reasons[number] = DropReason.DAMAGED_FRAMES.sentence(first, end, row.reason)
+    return reasons

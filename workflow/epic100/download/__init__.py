@@ -1,1 +1,0 @@
-"""Download videos and annotations over HTTP: complete, verified, and only once."""

@@ -1,1 +1,0 @@
-"""Features of complete videos at a stride."""

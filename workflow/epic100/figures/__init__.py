@@ -1,1 +1,0 @@
-"""The report's pictures, one module per topic; each reads result files and writes picture files."""

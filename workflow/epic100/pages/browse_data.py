@@ -1,0 +1,360 @@
+"""The data of the page: segments, guesses of runs and videos, as columns, and class names.
+
+A run's guesses are each segment's best classes, and whether the official top-5 has the truth.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from epic100.base.disk import read_json
+from epic100.base.errors import EpicError
+from epic100.base.folders import links
+from epic100.base.names import printable
+from epic100.base.text_table import read_own_table, read_table
+from epic100.data.annotations import load_splits
+from epic100.data.drop_reasons import read_dropped, reason_type
+from epic100.data.official_lists import DATA_SET, LISTS, TASKS, read_class_names, read_list
+from epic100.scoring.metrics import officially_correct, percent
+from epic100.scoring.predictions import complete_scores, read_predictions
+from epic100.video.scan_table import DAMAGED, OK, ScanRow, read_scan_table
+from epic100.video.sheet import Video, find_files
+
+PathLike = str | os.PathLike
+
+# The page has at most this many guesses for the verb of a segment, and for its noun.
+BEST = 5
+# The page shows the predictions of this split.
+PREDICTED = "val"
+# Probabilities are whole numbers of 1 / UNIT.
+UNIT = 10_000
+
+
+LICENSE = "CC BY-NC 4.0, University of Bristol"
+NOT_SCANNED = "not scanned"
+VIDEO_COLUMNS = ("id", "participant", "seconds", "state", "why", "damaged", "file")
+
+
+@dataclass(frozen=True)
+class ShownRun:
+    """A run that the page shows, and where its results are.
+
+    Attributes:
+        name: The run's name; "" for the only run of a page, if that is the default run.
+        predictions: The run's predictions of split val.
+        home: The folder of the run's results.
+        reduce: How pair scores are folded, as for `predictions.complete_scores`.
+        timelines: The run's tables `{video_id}.tsv` of `prediction.timeline`.
+    """
+
+    name: str
+    predictions: PathLike
+    home: str = "results"
+    reduce: str | None = None
+    timelines: Sequence[PathLike] = ()
+
+
+def shown_runs(
+    names: Sequence[str],
+    homes: Sequence[str],
+    own: Sequence[bool],
+    predictions: Sequence[str],
+    timelines: Sequence[str],
+    reduce: str | None,
+) -> list[ShownRun]:
+    """Collect the files and settings of each run; the lists are in the order of the runs.
+
+    Args:
+        names: The names of the runs.
+        homes: The folders of the runs' results.
+        own: Whether each run is of this config. The scores of any other run are folded as its
+            metrics.json says.
+        predictions: The runs' predictions of split val.
+        timelines: The timelines of all runs together.
+        reduce: The config's `export: reduce:`.
+    """
+    return [
+        ShownRun(
+            name,
+            path,
+            home,
+            reduce if is_own else read_json(Path(home, "metrics.json"))["reduce"],
+            # A timeline is in a folder of the run's folder, such as results/timeline/P01_01.tsv.
+            [table for table in timelines if Path(table).parent.parent == Path(home)],
+        )
+        for name, home, is_own, path in zip(names, homes, own, predictions, strict=True)
+    ]
+
+
+def read_guesses(run: ShownRun, table: pd.DataFrame, classes: Mapping[str, int]) -> dict[str, Any]:
+    """Read the best classes of each predicted segment, ranked as the official evaluator ranks them.
+
+    Args:
+        run: The run whose predictions are read.
+        table: Segments of all splits, with `split`, `narration_id`, `verb` and `noun`.
+        classes: Numbers of `verbs` and `nouns`.
+
+    Returns:
+        Columns as `content.gather` describes them, over the predicted segments; the column
+        `segment` has their row numbers in `table`. And `official`, top-1 action over all of val in
+        percent.
+
+    Raises:
+        EpicError: The predictions are not of these segments or classes.
+    """
+    segments = table[table["split"] == PREDICTED]
+    predictions = read_predictions(run.predictions, PREDICTED)
+    sizes = {"verbs": predictions.num_verbs, "nouns": predictions.num_nouns}
+    if sizes != classes:
+        raise EpicError(
+            f"{run.predictions}: scores of {sizes['verbs']} verbs and {sizes['nouns']} nouns; "
+            f"expected {classes['verbs']} and {classes['nouns']}, the `classes:` of the config; a "
+            "page shows runs of the same classes"
+        )
+    verb, noun, predicted = complete_scores(
+        predictions, segments["narration_id"].tolist(), run.reduce
+    )
+    hits = officially_correct(verb, noun, segments["verb"].to_numpy(), segments["noun"].to_numpy())
+    is_predicted = predicted.numpy()
+    columns: dict[str, Any] = {
+        "official": percent(hits["action_at_1"]),
+        "segment": segments.index[is_predicted].tolist(),
+        "right": hits["action_at_1"][is_predicted].astype(int).tolist(),
+        "near": hits["action_at_5"][is_predicted].astype(int).tolist(),
+    }
+    for task, scores in (("verb", verb), ("noun", noun)):
+        # The scores are log-probabilities, float32 [predicted segments, classes].
+        rows = scores.numpy()[is_predicted]
+        best = np.argsort(rows, axis=1)[:, ::-1][:, :BEST]
+        chances = np.exp(np.take_along_axis(rows, best, axis=1))
+        true_classes = segments[task].to_numpy()[is_predicted]
+        true_chances = np.exp(rows[np.arange(len(rows)), true_classes])
+        columns[task] = best.ravel().tolist()
+        columns[f"{task}_p"] = _in_units(chances)
+        columns[f"{task}_truth_p"] = _in_units(true_chances)
+    return columns
+
+
+def _in_units(chances: np.ndarray) -> list[int]:
+    """Write probabilities as whole numbers of 1 / `UNIT`, row after row: 0.25 is 2500."""
+    return (UNIT * chances).round().astype(int).ravel().tolist()
+
+
+def gather(
+    videos: Mapping[str, Video],
+    *,
+    page: PathLike,
+    root: PathLike,
+    annotations: Mapping[str, PathLike],
+    runs: Sequence[ShownRun],
+    dropped: PathLike,
+    scans: Sequence[PathLike],
+    name_csvs: Sequence[PathLike],
+    lists: Mapping[str, str],
+    data: str = DATA_SET,
+    call: str = "epic100 run",
+    **reading: Any,
+) -> dict[str, Any]:
+    """Collect the data of the page: segments, runs with their guesses, videos and class names.
+
+    Args:
+        videos: Rows of the video sheet by video_id.
+        page: The page to write, for links to other files.
+        root: Where the whole videos are, as for `find_files`.
+        annotations: CSV of each split to show, by its name; `val` is one of them.
+        runs: One run, or two to compare.
+        dropped: results/clean/dropped.tsv.
+        scans: Scan tables.
+        name_csvs: CSVs that classes without a list are named after.
+        lists: Paths by the keys of `official_lists.LISTS` and `CLASS_LISTS`.
+        data: What the annotations are called.
+        call: The command of this run with its options, to which the page adds targets.
+        **reading: Passed to `read_annotations`: `classes` and `subset`.
+
+    Returns:
+        Plain lists and numbers, for `data.js`. `verbs` and `nouns` are names by class id;
+        `tail_verbs`, `tail_nouns` and `unseen` the official lists.
+
+        `segments` has columns over all splits, in the order of the CSVs: times in seconds from the
+        video's first picture; `split`, `video` and `reason` as places in `splits`, `videos` and
+        `reasons` (-1: kept); -1 is an unknown class.
+
+        `runs` has for each run its `name`; `official`, top-1 action over all of val in percent, as
+        in metrics.json; and columns over the segments of its column `segment`, which have a
+        prediction: `verb` and `noun` with `best` classes of each, most probable first; `verb_p` and
+        `noun_p` with their probabilities, `verb_truth_p` and `noun_truth_p` with the truth's, in
+        1 / `unit`; `right` and `near` are 1 where the true action is the official top-1, and in the
+        top-5. Its `timelines` are
+        over the videos: rows [start, stop, verb, noun, probability], or null where none was made.
+
+        `videos` has columns: `damaged` with [start, stop] in seconds, `file` with the address of
+        the whole video, or null. `pages` has the addresses of other pages, by what they show.
+
+    Raises:
+        EpicError: A file is wrong, or the predictions are not of these segments.
+    """
+    classes = reading["classes"]
+    names = read_class_names(
+        name_csvs, {key: path for key, path in lists.items() if key not in LISTS}
+    )
+    table = _segments(annotations, dropped, videos, reading)
+    official = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}
+    video_numbers, video_ids = pd.factorize(table["video_id"])
+    # Segments that are kept get the number -1.
+    reason_numbers, reasons = pd.factorize(table["reason"].mask(table["reason"] == ""))
+    splits = list(annotations)
+    return {
+        "data": data,
+        "call": call,
+        "license": LICENSE if data == DATA_SET else "",
+        "unit": UNIT,
+        "best": {task: min(BEST, classes[f"{task}s"]) for task in TASKS},
+        "splits": splits,
+        **{
+            f"{task}s": [names(task, number) for number in range(classes[f"{task}s"])]
+            for task in TASKS
+        },
+        "tail_verbs": official["tail_verbs"],
+        "tail_nouns": official["tail_nouns"],
+        "unseen": official["unseen_participants"],
+        "reasons": [
+            {"text": printable(text), "kind": printable(reason_type(text))} for text in reasons
+        ],
+        "segments": {
+            "id": table["narration_id"].tolist(),
+            "split": [splits.index(split) for split in table["split"]],
+            "video": video_numbers.tolist(),
+            "start": table["start_seconds"].round(2).tolist(),
+            "stop": table["stop_seconds"].round(2).tolist(),
+            "verb": table["verb"].tolist(),
+            "noun": table["noun"].tolist(),
+            "said": [printable(narration) for narration in table["narration"]],
+            "reason": reason_numbers.tolist(),
+        },
+        "runs": [
+            {
+                "name": run.name,
+                **read_guesses(run, table, classes),
+                "timelines": _timelines(run.timelines, video_ids),
+            }
+            for run in runs
+        ],
+        "videos": _videos([videos[video_id] for video_id in video_ids], scans, table, page, root),
+        "pages": _pages(page, runs),
+    }
+
+
+def _segments(
+    annotations: Mapping[str, PathLike],
+    dropped: PathLike,
+    videos: Mapping[str, Video],
+    load_options: Mapping[str, Any],
+) -> pd.DataFrame:
+    """Read the annotations of all splits, with the columns `split`, `narration` and `reason`.
+
+    The `reason` is why a segment was dropped, or "".
+    """
+    drop_reasons = {
+        (row["split"], row["narration_id"]): row["reason"] for row in read_dropped(dropped)
+    }
+    narrations: dict[tuple[str, str], str] = {}
+    # The official CSV of the test split has no narrations.
+    for split, path in annotations.items():
+        for _, row in read_table(path, ("narration_id",), about="an official CSV", delimiter=","):
+            narrations[split, row["narration_id"]] = row.get("narration", "")
+    table = load_splits(annotations, videos, **load_options)
+    keys = list(zip(table["split"], table["narration_id"], strict=True))
+    return table.assign(
+        narration=[narrations.get(key, "") for key in keys],
+        reason=[drop_reasons.get(key, "") for key in keys],
+    )
+
+
+def _videos(
+    shown: Sequence[Video],
+    scans: Sequence[PathLike],
+    table: pd.DataFrame,
+    page: PathLike,
+    root: PathLike,
+) -> dict[Any, list[Any]]:
+    """Make columns over the videos: length, state, damaged stretches, link to the whole video.
+
+    Args:
+        shown: The videos, in the order of the columns.
+        scans: Scan tables.
+        table: Segments of all splits, with `video_id` and `stop_seconds`.
+        page: The page to write; links are relative to its folder.
+        root: Where the whole videos are, as for `find_files`.
+    """
+    scan_rows = {row.video_id: row for path in scans for row in read_scan_table(path)}
+    last_stops = table.groupby("video_id")["stop_seconds"].max()
+    files = links(page, find_files([video.path() for video in shown], root))
+    rows = []
+    for video in shown:
+        row = scan_rows.get(video.video_id, ScanRow(video.video_id, NOT_SCANNED))
+        length = row.pictures / row.fps if row.fps else video.duration
+        # A segment may stop after the end of a truncated file, and the page must have room for it.
+        seconds = round(max(length, last_stops[video.video_id]), 2)
+        rows.append(
+            {
+                "id": video.video_id,
+                "participant": video.participant_id,
+                "seconds": seconds,
+                "state": row.status,
+                "why": printable("; ".join(filter(None, (row.reason, row.finding, row.caution)))),
+                "damaged": _damaged_seconds(row, seconds),
+                "file": files.get(video.path()),
+            }
+        )
+    return {name: [row[name] for row in rows] for name in VIDEO_COLUMNS}
+
+
+def _damaged_seconds(row: ScanRow, seconds: float) -> list[list[float]]:
+    """Return [start, stop] of each damaged stretch of a video that lasts so many seconds."""
+    if row.status in (OK, NOT_SCANNED):
+        return []
+    if row.status == DAMAGED and row.fps:
+        return [
+            [round(start / row.fps, 2), round(stop / row.fps, 2)] for start, stop in row.damaged
+        ]
+    # Without the ranges of a scan, the whole of a bad video counts as damaged.
+    return [[0.0, seconds]]
+
+
+def _pages(page: PathLike, runs: Sequence[ShownRun]) -> dict[str, str]:
+    """Return the addresses of the other pages of the runs that exist, by what they show."""
+    files = {
+        f"{name} of {run.name}" if len(runs) > 1 else name: Path(run.home, file)
+        for run in runs
+        for name, file in (("report", "report.html"), ("model card", "model_card.md"))
+    }
+    return links(page, files | {"all runs": Path("results/compare.html")})
+
+
+def _timelines(tables: Sequence[PathLike], videos: Iterable[str]) -> list[list[list[float]] | None]:
+    """Read the timeline of each video, in order of the videos; None for a video without one."""
+    path_of_video = {Path(path).stem: path for path in tables}
+    return [_timeline(path_of_video[name]) if name in path_of_video else None for name in videos]
+
+
+def _timeline(path: PathLike) -> list[list[float]]:
+    """Read the actions of a timeline as rows [start, stop, verb, noun, probability]."""
+    parsers: dict[str, Callable[[str], Any]] = {
+        "start": float,
+        "stop": float,
+        "what": str,
+        # A damaged stretch has none of these three.
+        "verb": lambda text: int(text or -1),
+        "noun": lambda text: int(text or -1),
+        "probability": lambda text: float(text or 0),
+    }
+    about = f"a timeline of the rule timeline; make it again with `snakemake -R {path}`"
+    rows = read_own_table(path, parsers, about=about)
+    return [
+        [row[name] for name in parsers if name != "what"] for row in rows if row["what"] == "action"
+    ]

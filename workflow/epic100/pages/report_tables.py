@@ -1,0 +1,326 @@
+"""The tables of the report, as rows for its template, and what others have published."""
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup, escape
+
+from epic100.base.disk import read_text
+from epic100.base.text_table import read_frame
+from epic100.data.drop_reasons import read_drop_types, reason_type
+from epic100.model.published import published
+from epic100.scoring.metrics import TASKS
+from epic100.scoring.submission_check import MAX_PRIOR_SHARE, prior_words
+from epic100.video.sheet import SPLITS
+
+# The report shows at most this many mistakes of verbs, and as many of nouns.
+MISTAKES = 12
+# The colour is partly transparent, so numbers on it are legible on light and dark pages.
+BAR = "#56B4E966"
+CLASS_COLUMNS = {
+    "name": "class",
+    "train_segments": "train",
+    "val_segments": "val",
+    "top1": "top-1",
+    "top5": "top-5",
+    "often_taken_for": "often taken for",
+}
+# The report gives advice when a figure reaches one of these. They are judgements, not measurements.
+# A gain in accuracy counts from this many percentage points on.
+LEAST_GAIN = 0.5
+# Advice is given if this share of the training time, or more, is spent waiting for data.
+LEAST_WAITING = 0.2
+# The loss still falls if the last fifth of the epochs took off more than this share of it.
+LEAST_DECREASE = 0.1
+# The model fits train too closely if its loss on val is over this many times that of train.
+MOST_LOSS_RATIO = 2.0
+# The accuracies of fewer validated epochs give no advice.
+LEAST_EPOCHS = 5
+# The official list of val has this many segments. Figures over other segments are not comparable.
+VAL_SEGMENTS = 9668
+
+
+def accuracies(figures: Mapping[str, Any], group: str, k: int = 1) -> list[float | None]:
+    """Look up the accuracies of verb, noun and action over a group of segments, in percent.
+
+    Args:
+        figures: The content of metrics.json.
+        group: A group of segments, such as `overall` or `tail`.
+        k: A segment is right if the truth is among this many best guesses, 1 or 5.
+    """
+    return [figures.get(f"{group}_{task}_accuracy_at_{k}") for task in TASKS]
+
+
+def hardware(trained_on: Mapping[str, Any]) -> str:
+    """Say on what a model was trained: `2 x NVIDIA H100`, `4 cores of ...`; "" if it is unknown."""
+    if "gpus" in trained_on:
+        return f"{trained_on['gpus']} x {trained_on['hardware']}"
+    if "cores" in trained_on:
+        cores = "1 core" if trained_on["cores"] == 1 else f"{trained_on['cores']} cores"
+        return f"{cores} of {trained_on['hardware']}"
+    return ""
+
+
+def official_rows(
+    figures: Mapping[str, Any], unseen: Collection[str]
+) -> list[tuple[str, int | None, Sequence[float | None]]]:
+    """Make the rows of the table of official accuracies, one for each group of segments.
+
+    Args:
+        figures: The content of metrics.json.
+        unseen: Participants without a video in train; empty if there is no such list.
+
+    Returns:
+        For each group its name, its number of segments (None if unknown), and the accuracies of
+        verb, noun and action over it in percent, None where there is no figure.
+    """
+    participants = figures["diagnostics"]["participants"]
+    seen_rows = [row for name, row in participants.items() if name not in unseen]
+    unseen_segments = sum(row["segments"] for name, row in participants.items() if name in unseen)
+    rows: list[tuple[str, int | None, Sequence[float | None]]] = [
+        ("all, top-1", figures["segments"], accuracies(figures, "overall")),
+        ("all, top-5", figures["segments"], accuracies(figures, "overall", 5)),
+        ("with readable video, top-1", figures["predicted"], accuracies(figures, "readable")),
+    ]
+    # If no participant is unseen, this row would repeat the one of all segments.
+    if unseen_segments and seen_rows:
+        seen_segments = sum(row["segments"] for row in seen_rows)
+        # The mean over segments is that over participants, weighted by their segments.
+        means = [
+            sum(row["segments"] * row[f"{task}_accuracy_at_1"] for row in seen_rows) / seen_segments
+            for task in TASKS
+        ]
+        rows.append(("seen participants, top-1", seen_segments, means))
+    new_pairs = accuracies(figures, "beyond_train")
+    class_means = [figures["diagnostics"][f"{task}_mean_class_accuracy"] for task in TASKS]
+    return [
+        *rows,
+        ("unseen participants, top-1", unseen_segments, accuracies(figures, "unseen")),
+        ("tail classes, top-1", None, accuracies(figures, "tail")),
+        ("pairs that train lacks, top-1", figures["beyond_train"], new_pairs),
+        ("mean over classes, top-1", None, class_means),
+    ]
+
+
+def published_rows(figures: Mapping[str, Any]) -> dict[str, Sequence[float | None]]:
+    """Make the rows of the table that compares a run with published models.
+
+    Returns:
+        By name of the model: top-1 on the official val segments in percent, of verbs, of nouns, of
+        actions as the leaderboard counts (verb and noun both right), and of the model's own scores
+        of actions, as LaViLa and AVION report it. {} for a run on other segments.
+    """
+    if figures["segments"] != VAL_SEGMENTS:
+        return {}
+    rows: dict[str, Sequence[float | None]] = {
+        "this run": [*accuracies(figures, "overall"), figures.get("action_head_accuracy_at_1")]
+    }
+    for model in published().values():
+        actions = (None, model.action) if model.own_scores else (model.action, None)
+        rows[model.title] = [model.verb, model.noun, *actions]
+    return rows
+
+
+def dropped_counts(dropped: str | os.PathLike) -> dict[Any, dict[Any, int]]:
+    """Count the dropped segments by reason, then by split: `{"video missing": {"train": 3}}`.
+
+    The most common reason is first.
+
+    Args:
+        dropped: results/clean/dropped.tsv.
+    """
+    table = read_frame(dropped, dtype=str)
+    counts = table.groupby([table["reason"].map(reason_type), "split"]).size().unstack(fill_value=0)
+    order = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index
+    return counts.loc[order, table["split"].unique()].to_dict("index")
+
+
+def kept_counts(salvage: str | os.PathLike) -> dict[str, int]:
+    """Count the kept segments by split: the lines of the clean lists in the folder of a table.
+
+    Args:
+        salvage: results/clean/salvage.tsv.
+    """
+    lists = {split: Path(salvage).with_name(f"{split}.txt") for split in SPLITS}
+    return {
+        split: len(read_text(path).splitlines()) for split, path in lists.items() if path.is_file()
+    }
+
+
+def class_tables(classes: pd.DataFrame) -> dict[str, Markup]:
+    """Make the table of val's verbs and that of its nouns, each with the most frequent first.
+
+    Args:
+        classes: The result of `pages.examples.by_class`.
+    """
+    shown = classes[classes["val_segments"] > 0].rename(columns=CLASS_COLUMNS)
+    return {
+        str(task): styled(
+            rows[list(CLASS_COLUMNS.values())],
+            f"{task}s",
+            f"{len(rows)} {task}s of val",
+            {"top-1": 100, "top-5": 100},
+        )
+        for task, rows in shown.groupby("task", sort=False)
+    }
+
+
+def mistakes_table(figures: Mapping[str, Any], classes: pd.DataFrame) -> Markup:
+    """Make the table of the most frequent mistakes: which class was taken for which, and how often.
+
+    Args:
+        figures: The content of metrics.json.
+        classes: The result of `pages.examples.by_class`, for the class names.
+    """
+    names = classes.set_index(["task", "class_id"])["name"].to_dict()
+    rows = [
+        (
+            names[task, mistake["true"]],
+            names[task, mistake["predicted"]],
+            mistake["count"],
+            mistake["share"],
+        )
+        for task in ("verb", "noun")
+        for mistake in figures["diagnostics"][f"{task}_confusions"][:MISTAKES]
+    ]
+    table = pd.DataFrame(
+        rows, columns=["shown", "taken for", "segments", "% of its class"]
+    ).sort_values("segments", ascending=False, kind="stable")
+    return styled(table, "mistakes", "What is taken for what", {"% of its class": 100})
+
+
+def people_table(figures: Mapping[str, Any], salvage: pd.DataFrame, policy: str) -> Markup:
+    """Make the table of participants: segments, those lost to damage, and accuracy on val.
+
+    The accuracy is over the segments with a prediction, as in the tables of classes.
+
+    Args:
+        figures: The content of metrics.json.
+        salvage: The table results/clean/salvage.tsv, a row for each participant.
+        policy: The cleaning policy of the run.
+    """
+    salvage = salvage.set_index("participant_id")
+    val = pd.DataFrame(figures["diagnostics"]["participants"]).T.reindex(salvage.index)
+    table = pd.DataFrame(
+        {
+            "participant": salvage.index,
+            "segments": salvage["segments"],
+            "dropped": salvage["segments"] - salvage[f"kept_by_{policy}"],
+            "saved": salvage["kept_by_segment"] - salvage["kept_by_video"],
+            # This type allows an empty cell, for a participant without a segment in val.
+            "val": val["predicted"].astype("Int64"),
+            "% right": val["readable_action_accuracy_at_1"].astype(float),
+        }
+    )
+    return styled(table, "people", f"{len(table)} participants", {"% right": 100})
+
+
+def styled(table: pd.DataFrame, name: str, caption: str, bars: Mapping[str, float]) -> Markup:
+    """Turn a table into HTML with escaped texts, for `sort.js` to sort on the page.
+
+    Args:
+        table: The rows.
+        name: The id of the table on the page.
+        caption: What the table shows.
+        bars: For each column with bars behind its numbers, the number that fills the cell.
+    """
+    align_right: Any = {
+        column: [{"selector": "", "props": "text-align: right"}]
+        for column in table.select_dtypes("number").columns
+    }
+    style = (
+        table.style.hide(axis="index")
+        .set_uuid(name)
+        .set_caption(str(escape(caption)))
+        .format(precision=1, thousands=",", na_rep="-", escape="html")
+        .format_index(escape="html", axis=1)
+        .set_table_attributes('class="sortable"')
+        .set_table_styles(align_right, overwrite=False)
+    )
+    for column, full_bar in bars.items():
+        style = style.bar(subset=[column], vmin=0, vmax=full_bar, color=BAR, height=80, props="")
+    return Markup(style.to_html())
+
+
+def next_steps(
+    figures: Mapping[str, Any], history: pd.DataFrame | None, policy: str, saved: int
+) -> list[str]:
+    """Write a sentence of advice for each figure that can be improved.
+
+    Args:
+        figures: The content of metrics.json.
+        history: The epochs of the training, if the model was trained here.
+        policy: The cleaning policy of the run.
+        saved: Segments that policy `segment` keeps and policy `video` does not.
+    """
+    steps = []
+    score = "overall_action_accuracy_at_1"
+    not_predicted = figures["segments"] - figures["predicted"]
+    readable = figures.get("readable_action_accuracy_at_1")
+    if not_predicted and readable is not None:
+        points = readable - figures[score]
+        steps.append(
+            f"{not_predicted:,} of {figures['segments']:,} val segments have no readable video: "
+            f"with it, about {points:+.1f} points of actions."
+        )
+    if policy == "video" and saved:
+        steps.append(f"clean: policy: segment keeps {saved:,} more segments.")
+    gain_by_method = {
+        method: method_figures[score] - figures[score]
+        for method, method_figures in figures.get("by_reduce", {}).items()
+    }
+    best_method = max(gain_by_method, key=lambda method: gain_by_method[method], default="")
+    gain = gain_by_method.get(best_method, 0.0)
+    if gain >= LEAST_GAIN:
+        steps.append(f"export: reduce: {best_method} has {gain:+.1f} points of actions on val.")
+    return [*steps, *_training_steps(figures, history)]
+
+
+def _training_steps(figures: Mapping[str, Any], history: pd.DataFrame | None) -> Iterator[str]:
+    """Yield a sentence of advice for each figure of the training that can be improved.
+
+    Args:
+        figures: The content of metrics.json.
+        history: The epochs of the training, if the model was trained here.
+    """
+    if history is None or history.empty:
+        return
+    waiting = (history["seconds"] * history["data_share"]).sum() / history["seconds"].sum()
+    if waiting >= LEAST_WAITING:
+        yield (
+            f"{100 * waiting:.0f} % of the training waited for data: more workers, a faster disk, "
+            "or small copies of the videos."
+        )
+    losses = history["loss"]
+    accuracy = history["action_top1"].dropna()
+    # The loss at the end is compared with that before the last fifth of the epochs.
+    fifth = len(losses) // 5
+    if fifth and losses.iloc[-1] < (1 - LEAST_DECREASE) * losses.iloc[-1 - fifth]:
+        yield "The training loss still falls at the end: more epochs."
+    if len(accuracy) >= LEAST_EPOCHS and accuracy.max() - accuracy.iloc[-1] >= LEAST_GAIN:
+        first_best = int(history["epoch"][history["action_top1"] == accuracy.max()].iloc[0])
+        yield f"Accuracy on val was {accuracy.max():.1f} at epoch {first_best}: fewer epochs."
+    if figures.get("loss") and figures["loss"] > MOST_LOSS_RATIO * losses.iloc[-1]:
+        yield (
+            f"The loss is {losses.iloc[-1]:.2f} in training and {figures['loss']:.2f} on val: more "
+            "augmentation or weight decay, or fewer epochs."
+        )
+
+
+def warning(figures: Mapping[str, Any], dropped: str | os.PathLike) -> str:
+    """Write why the figures of a run are worth little; an empty text if they are not.
+
+    Args:
+        figures: The content of metrics.json.
+        dropped: results/clean/dropped.tsv.
+    """
+    if figures["predicted"] < (1 - MAX_PRIOR_SHARE) * figures["segments"]:
+        dropped_ids = list(read_drop_types(dropped, "val"))
+        words = prior_words(dropped_ids, figures["segments"], dropped, "val")
+        return f"These figures are worth little: {words}."
+    if figures["trained_on"].get("split") == "trainval":
+        return "The model learned from these segments too (train: split: trainval)."
+    return ""

@@ -1,1 +1,0 @@
-"""Small copies of complete videos, fast to read clips from."""

@@ -1,1 +1,0 @@
-"""Submission files: their layout, and how to write, read, check and export them."""
