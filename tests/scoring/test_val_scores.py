@@ -185,9 +185,11 @@ def test_files_of_two_labs_are_compared_without_a_run(folder, capsys):
     FILES["server.zip"](folder / "b.zip")
     csv = ["--annotations", "csv/EPIC_100_validation.csv"]
     assert main(["compare", "a.pkl", "b.zip", *csv]) == 0
-    rows = [line.split()[:6] for line in capsys.readouterr().out.splitlines()]
+    _, segments, first, second, difference = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert segments.split()[1] == "400"
     # Both files have the same scores, so B - A is 0.
-    assert ["overall", "verb", "400", "29.50", "29.50", "+0.00"] in rows
+    assert first.split()[1] == second.split()[1] == "29.50"
+    assert difference.split()[3:7] == ["+0.00", "(+0.00", "to", "+0.00)"]
 
 
 @pytest.mark.parametrize("name", ["list.pt", "dict.pkl", "server.zip"])

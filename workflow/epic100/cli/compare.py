@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from epic100.base.errors import EpicError
+from epic100.cli.score import labels_and_arguments
 from epic100.pages.bootstrap import RESAMPLES, Mask, by_video, difference, draw_videos
 from epic100.scoring.metrics import TASKS, wilson
 from epic100.scoring.outcomes import LabelTable
 from epic100.scoring.submission_file import existing_file
-from epic100.scoring.val_scores import PREDICTED, labels_and_arguments, read_correct
+from epic100.scoring.val_scores import PREDICTED, read_correct
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,15 +1,11 @@
-"""`epic100 submission check FILE --split val`, and `epic100 score FILE` without a run."""
+"""`epic100 submission check FILE --split val`."""
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator, Mapping
 
 from epic100.base.errors import EpicError
-from epic100.scoring.metrics import TASKS, group_accuracies, percent
 from epic100.scoring.submission_check import HINT, MAX_PRIOR_SHARE, check, prior_problems
 from epic100.scoring.submission_file import expected_ids, read_submission
-from epic100.scoring.val_scores import ACTION_HEAD, labels_and_arguments, read_correct
 from epic100.settings import Classes, layered_settings
 
 
@@ -29,37 +25,6 @@ def run(options: argparse.Namespace) -> int:
     size = f" ({options.file.stat().st_size / 2**20:.1f} MiB)" if options.file.is_file() else ""
     print(f"{options.file}: {verdict}{size}", file=sys.stderr)
     return 1 if count else 0
-
-
-def score(options: argparse.Namespace) -> int:
-    """Print the accuracies of a file of scores, as a table or as JSON, and return 0."""
-    labels, arguments = labels_and_arguments(options)
-    correct = read_correct(options.file, labels, **arguments)
-    metrics = group_accuracies(correct, labels.members)
-    if ACTION_HEAD in correct:
-        metrics[ACTION_HEAD] = percent(correct[ACTION_HEAD])
-    if options.json:
-        head = {"file": str(options.file), "segments": len(labels.ids)}
-        print(json.dumps(head | metrics, indent=2))
-    else:
-        print(f"{options.file}: {len(labels.ids)} segments of val, percent")
-        print(*_table(metrics), sep="\n")
-    return 0
-
-
-def _table(metrics: Mapping[str, float | None]) -> Iterator[str]:
-    """Yield the lines of a table: a row for each group of segments, a column for each task."""
-    yield f"{'':16}" + "".join(f"{task:>8}" for task in TASKS)
-    for group, k in (("overall", 1), ("overall", 5), ("unseen", 1), ("tail", 1)):
-        row = [metrics[f"{group}_{task}_accuracy_at_{k}"] for task in TASKS]
-        yield f"{group:10}top-{k} " + "".join(f"{_cell(value):>8}" for value in row)
-    if ACTION_HEAD in metrics:
-        yield f"by the model's own scores of actions, top-1: {_cell(metrics[ACTION_HEAD])}"
-
-
-def _cell(accuracy: float | None) -> str:
-    """Write an accuracy with two decimals, or `-` if there is none."""
-    return "-" if accuracy is None else f"{accuracy:.2f}"
 
 
 def _problems(options: argparse.Namespace) -> list[str]:

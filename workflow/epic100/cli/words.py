@@ -109,7 +109,7 @@ def fill_score(parser: argparse.ArgumentParser) -> None:
     )
     _add_labels(parser)
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
-    parser.set_defaults(run="epic100.cli.submission:score")
+    parser.set_defaults(run="epic100.cli.score:run")
 
 
 def _add_labels(parser: argparse.ArgumentParser) -> None:

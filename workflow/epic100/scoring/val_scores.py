@@ -5,7 +5,6 @@ PySlowFast's fork for EPIC has too), predictions of a run, or what AVION stores 
 `--pickle-filename`.
 """
 
-import argparse
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,51 +15,19 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_own_table
-from epic100.data.official_lists import class_id, find_lists
+from epic100.data.official_lists import class_id
 from epic100.scoring.metrics import officially_correct
-from epic100.scoring.outcomes import LabelTable, read_labels
+from epic100.scoring.outcomes import LabelTable
 from epic100.scoring.predictions import Predictions, checked_predictions, complete_scores
 from epic100.scoring.published import own_actions
 from epic100.scoring.submission_check import HINT, OUTPUTS, check
 from epic100.scoring.submission_file import entries_of, existing_file, read_content, read_zip
-from epic100.settings import layered_settings
 
 # The accuracy of the model's own scores of actions has this name in metrics.json.
 ACTION_HEAD = "action_head_accuracy_at_1"
 # By this name, `read_correct` tells which segments have a prediction.
 PREDICTED = "predicted"
 PathLike = str | os.PathLike
-
-
-def labels_and_arguments(options: argparse.Namespace) -> tuple[LabelTable, dict[str, Any]]:
-    """Read the labels of val, and collect the keyword arguments of `read_correct`.
-
-    Args:
-        options: The options of a command: `annotations`, `configfile` and `directory`.
-
-    Returns:
-        The labels of the official CSV; or of the run's own list of segments, if the run uses a
-        subset of the CSV. Then the keyword arguments.
-    """
-    config = layered_settings(options.configfile, options.directory)
-    annotations, folder = config.annotations, options.directory
-    val = folder / annotations.val
-    train = folder / annotations.train
-    if options.annotations:
-        # The train CSV is expected in the folder of the CSV that the option names.
-        val = options.annotations
-        train = val.with_name(train.name)
-    elif config.videos.subset:
-        # A run on a subset of the CSV has its segments in a list.
-        val = folder / "results/segments/val.txt"
-    # A key without a path stays None, and `find_lists` then searches the folder of the train CSV.
-    lists = {
-        key: str(folder / path) if path else None
-        for key, path in config.evaluate.model_dump().items()
-    }
-    labels = read_labels(val, find_lists(train, lists))
-    sizes = (config.classes.verbs, config.classes.nouns)
-    return labels, {"reduce": config.export.reduce, "sizes": sizes, "train": train}
 
 
 def read_correct(
