@@ -59,7 +59,7 @@ def test_a_failed_call_never_gives_a_wrong_result_and_the_same_command_goes_on(r
     places = failing_calls.some(list(job.places(calls=2)), OFTEN.get(rule, 3))
     failed = [job.inject(place) for place in places]
     if rule in OFTEN:
-        assert {place.kind for place in places} > {"killed"}
+        assert {place.error for place in places} > {"killed"}
         assert all(call.hit for call in failed)
     assert not [call for call in failed if call.outcome in ("WRONG", "unclear")]
 
