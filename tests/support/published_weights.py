@@ -16,7 +16,7 @@ import torch
 
 from epic100.model.published import published
 
-FILE = Path(__file__).parents[1] / "migrate/data/published.json"
+FILE = Path(__file__).parents[1] / "cli/data/published.json"
 # Only each 97th output is recorded.
 EVERY = 97
 VIT = {
