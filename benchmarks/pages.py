@@ -36,7 +36,7 @@ from epic100.pages.report import write_page  # noqa: E402
 from epic100.pages.training_figures import plot_training  # noqa: E402
 from epic100.scoring.evaluation import evaluate  # noqa: E402
 from epic100.scoring.metrics import TASKS  # noqa: E402
-from epic100.scoring.outcomes import outcomes, read_truth  # noqa: E402
+from epic100.scoring.outcomes import outcomes, read_labels  # noqa: E402
 from epic100.scoring.predictions import Predictions, write_predictions  # noqa: E402
 from epic100.video.scan_table import ScanRow  # noqa: E402
 from support.browser import Page  # noqa: E402
@@ -111,7 +111,7 @@ def write_report(out: Path) -> Path:
     write_predictions(made, out / "val.pt")
     evaluate(out / "val.pt", out / "val.txt", out / "metrics.json", lists={}, reduce="max")
     names = read_class_names([])
-    outcome = outcomes(made, read_truth(out / "val.txt", {}), "max")
+    outcome = outcomes(made, read_labels(out / "val.txt", {}), "max")
     write_frame(by_class(outcome, pairs, names), out / "per_class.tsv", float_format="%.2f")
     videos = real_sheet()
     rows = {name: ScanRow(name, "damaged", 50.0, 5000, [(9, 60)], pictures=5000) for name in videos}
