@@ -178,7 +178,9 @@ def test_after_an_error_of_the_disk_the_next_read_opens_the_file_anew(video, ind
     opening = mock.Mock(wraps=os.open)
     monkeypatch.setattr(os, "open", opening)
     assert np.array_equal(VideoReader(video, index, caches=caches).get_frames([40]), expected)
-    assert [call.args[0] for call in opening.call_args_list] == [str(video)]
+    # A thread of another test may open other files.
+    paths = [call.args[0] for call in opening.call_args_list]
+    assert paths.count(str(video)) == 1
 
 
 def without_reorder_depth(extradata: bytes) -> bytes:
