@@ -263,8 +263,8 @@ def test_a_file_that_is_no_video_is_an_error_of_one_line(model, tmp_path, write,
     assert "\n" not in str(caught.value) and not list(tmp_path.glob("out/*.tsv"))
 
 
-def test_a_page_shows_the_films_with_their_scores_and_why_one_has_none(model, sound, tmp_path):
-    films = [shutil.copyfile(sound["b_frames"], tmp_path / "film.MP4"), text_file(tmp_path)]
+def test_a_page_shows_the_films_with_their_scores_and_why_one_has_none(model, undamaged, tmp_path):
+    films = [shutil.copyfile(undamaged["b_frames"], tmp_path / "film.MP4"), text_file(tmp_path)]
     with pytest.raises(EpicError, match=r"1 of 2 videos have no timeline: .*text.mp4"):
         predict(model, tmp_path / "out", *films)
     scripts = sorted((tmp_path / "out/index_files").glob("*.film.js"))

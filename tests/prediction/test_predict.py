@@ -215,7 +215,7 @@ def with_one_pair(trained):
 @pytest.mark.parametrize(
     "change, words",
     [
-        (with_nan, r"^P0\S+_\d+: .*bad\.pth gives NaN or infinity; look at"),
+        (with_nan, r"^P0\S+_\d+: .*bad\.pth gives NaN or infinity; check the"),
         (with_one_pair, r"bad\.pth: its model gives 8 scores .* are of 1; the two"),
     ],
 )

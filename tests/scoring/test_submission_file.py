@@ -154,7 +154,7 @@ def test_another_layout_is_reported(content, tmp_path):
             "s.txt",
             Path.touch,
             1,
-            "{path}: unknown kind of file '.txt', expected .pt, .pkl or .zip\n",
+            "{path}: unknown type of file '.txt', expected .pt, .pkl or .zip\n",
             id="unknown suffix",
         ),
         pytest.param(

@@ -129,4 +129,4 @@ def test_rules_that_come_without_the_package_say_so(snakemake, tmp_path):
     (tmp_path / "rules/common.smk").write_text((ROOT / "rules/common.smk").read_text())
     (tmp_path / "Snakefile").write_text('include: "rules/common.smk"\n')
     done = call(snakemake, "-n", cwd=tmp_path, env=without_the_clone(), well=False)
-    assert "the package epic100 is not installed beside Snakemake" in said(done)
+    assert "the package epic100 is not installed next to Snakemake" in said(done)
