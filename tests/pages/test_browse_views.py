@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from epic100.pages.bootstrap import difference
+from epic100.pages.bootstrap import by_video, difference, draw_videos
 from epic100.scoring.metrics import wilson
 from support.browser import ask, at_start, show
 from support.small_browse import rows
@@ -68,11 +68,14 @@ def test_the_difference_of_two_runs_has_the_interval_that_compare_prints(page):
     )
     videos = np.repeat([0, 1, 2], 10)[:27]
     for members, filters in ((np.ones(27, bool), ""), (videos < 2, "await set('text', 'P0');")):
-        found = difference(FIRST, SECOND, members, videos)
+        first, second, sizes = (
+            by_video(mask[members], videos[members]) for mask in (FIRST, SECOND, members)
+        )
+        found = difference(first, second, sizes, draw_videos(len(sizes)))
         text = ask(page, filters + read)
         assert f"{found.points:+.1f} points of the {members.sum()} shown" in text
         low, high = re.search(r"videos (\S+) to ([^;]+)", text).groups()
-        assert (float(low), float(high)) == pytest.approx(found.over_videos, abs=0.11)
+        assert (float(low), float(high)) == pytest.approx(found.interval, abs=0.11)
     text = ask(page, "await clear(); await set('participant', 'P18');" + read)
     assert "they lie in one video" in text
 
