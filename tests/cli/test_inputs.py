@@ -19,17 +19,8 @@ from epic100.cli.program import main
 from epic100.cli.where import where_am_i
 from epic100.minikitchen import write_video
 from epic100.settings import layered_settings, read_settings
-from support.archive import VIDEOS, run
+from support.archive import FILM, TAIL_VERBS, TRAIN, VAL, VIDEOS, WEB_PAGE, run
 from support.checkout import ROOT, epic100, run_snakemake, said
-
-TRAIN = Path("csv/EPIC_100_train.csv")
-VAL = Path("csv/EPIC_100_validation.csv")
-TAIL_VERBS = Path("csv/EPIC_100_tail_verbs.csv")
-VERB_CLASSES = Path("csv/EPIC_100_verb_classes.csv")
-UNSEEN = Path("csv/EPIC_100_unseen_participant_ids_validation.csv")
-FILM = Path("archive/P01/P01_01.MP4")
-WEB_PAGE = "<!DOCTYPE html>\n<html><body>404</body></html>\n"
-LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 
 
 @pytest.fixture(autouse=True)
@@ -53,11 +44,6 @@ def errors() -> list[str]:
 def notes() -> list[str]:
     """The texts of the lines that stop no run."""
     return [line.words for line in read() if line.state == NOTE]
-
-
-def edit(csv: Path, **columns) -> None:
-    """Replace columns of a CSV; a function makes the new column from the rows."""
-    pd.read_csv(csv, dtype=str).assign(**columns).to_csv(csv, index=False)
 
 
 @pytest.mark.slow

@@ -20,19 +20,22 @@ from epic100.cli.input_videos import find_archive
 from epic100.cli.inputs import InputFiles, read_inputs
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.settings import layered_settings
-from support.archive import configure
+from support.archive import (
+    FILM,
+    LFS_POINTER,
+    TAIL_VERBS,
+    TRAIN,
+    UNSEEN,
+    VAL,
+    VERB_CLASSES,
+    WEB_PAGE,
+    configure,
+    edit,
+)
 from support.checkout import ROOT, epic100, run_snakemake, said
 
-TRAIN = Path("csv/EPIC_100_train.csv")
-VAL = Path("csv/EPIC_100_validation.csv")
-TAIL_VERBS = Path("csv/EPIC_100_tail_verbs.csv")
-VERB_CLASSES = Path("csv/EPIC_100_verb_classes.csv")
-UNSEEN = Path("csv/EPIC_100_unseen_participant_ids_validation.csv")
 SHEET = Path("sheet.tsv")
-FILM = Path("archive/P01/P01_01.MP4")
 OF_VAL = Path("archive/P02/P02_102.MP4")
-WEB_PAGE = "<!DOCTYPE html>\n<html><body>404</body></html>\n"
-LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 
 
 @pytest.fixture(autouse=True)
@@ -55,11 +58,6 @@ def lines() -> list[str]:
         return [line.words for line in read_lines()]
     except EpicError as error:
         return str(error).splitlines()
-
-
-def edit(csv: Path, **columns) -> None:
-    """Replace columns of a CSV; a function makes the new column from the rows."""
-    pd.read_csv(csv, dtype=str).assign(**columns).to_csv(csv, index=False)
 
 
 def replace(path: Path, old: str, new: str) -> None:

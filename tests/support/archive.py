@@ -4,6 +4,7 @@ import contextlib
 import time
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import yaml
 
@@ -17,6 +18,16 @@ VIDEOS = (
     Video("P02_101", "P02", "train", 50.0, 8.0),
     Video("P02_102", "P02", "val", 50.0, 8.0),
 )
+# Paths in the folder of the archive.
+TRAIN = Path("csv/EPIC_100_train.csv")
+VAL = Path("csv/EPIC_100_validation.csv")
+TAIL_VERBS = Path("csv/EPIC_100_tail_verbs.csv")
+VERB_CLASSES = Path("csv/EPIC_100_verb_classes.csv")
+UNSEEN = Path("csv/EPIC_100_unseen_participant_ids_validation.csv")
+FILM = Path("archive/P01/P01_01.MP4")
+# What lies where a file should be, after a download that went wrong.
+WEB_PAGE = "<!DOCTYPE html>\n<html><body>404</body></html>\n"
+LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 
 
 def make_archive(folder: Path) -> Path:
@@ -40,6 +51,11 @@ def configure(folder: Path, **changes) -> None:
         "videos": {"sheet": "sheet.tsv", "root": "archive"},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config | changes))
+
+
+def edit(csv: Path, **columns) -> None:
+    """Replace columns of a CSV; a function makes the new column from the rows."""
+    pd.read_csv(csv, dtype=str).assign(**columns).to_csv(csv, index=False)
 
 
 def run(folder: Path, *arguments: str, well: bool | None = True):
