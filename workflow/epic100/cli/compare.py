@@ -12,9 +12,8 @@ import numpy as np
 
 from epic100.base.errors import EpicError
 from epic100.cli.score import labels_and_arguments
-from epic100.pages.bootstrap import RESAMPLES, Mask, by_video, difference, draw_videos
+from epic100.pages.bootstrap import RESAMPLES, Counts, Mask, by_video, difference, draw_videos
 from epic100.scoring.metrics import TASKS, wilson
-from epic100.scoring.outcomes import LabelTable
 from epic100.scoring.submission_file import existing_file
 from epic100.scoring.val_scores import PREDICTED, read_correct
 
@@ -42,8 +41,9 @@ def run(options: argparse.Namespace) -> int:
     all_segments = np.ones(len(truth.ids), dtype=bool)
     both_predict = first.get(PREDICTED, all_segments) & second.get(PREDICTED, all_segments)
     readable = {} if both_predict.all() else {"readable": dict.fromkeys(TASKS, both_predict)}
+    drawn = draw_videos(truth.video_count, options.seed)
     for group, members in (truth.members | readable).items():
-        print(*_table(group, members, (first, second), truth, options.seed), sep="\n")
+        print(*_table(group, members, (first, second), truth.videos, drawn), sep="\n")
     return 0
 
 
@@ -56,8 +56,8 @@ def _table(
     group: str,
     members: dict[str, Mask],
     hits: tuple[dict[str, Mask], dict[str, Mask]],
-    truth: LabelTable,
-    seed: int,
+    videos: Counts,
+    drawn: Counts,
 ) -> Iterator[str]:
     """Yield the lines of a group of segments: a row for A, B and their difference.
 
@@ -65,17 +65,16 @@ def _table(
         group: Name of the group.
         members: By task, which segments are in the group.
         hits: Which segments A has right, and which B, by `{task}_at_1`.
-        truth: The segments of val.
-        seed: Seed of the resampling.
+        videos: Number of each segment's video.
+        drawn: The result of `draw_videos`.
     """
     cells: dict[str, list[str]] = {"A": [], "B": [], "B - A": []}
-    drawn = draw_videos(truth.video_count, seed)
     for task in TASKS:
         mask = members[task]
         right = [hit[f"{task}_at_1"] & mask for hit in hits]
         for name, model in zip("AB", right, strict=True):
             cells[name].append(_accuracy(int(model.sum()), int(mask.sum())))
-        first, second, sizes = (by_video(chosen, truth.videos) for chosen in (*right, mask))
+        first, second, sizes = (by_video(chosen, videos) for chosen in (*right, mask))
         change = difference(first, second, sizes, drawn)
         cells["B - A"].append("-" if change is None else f"{change.points:+.2f}")
         if change and change.interval:

@@ -51,6 +51,7 @@ function fill() {
   const score = (run) => data.runs[run].scores[`overall_${task}`]?.[0] ?? -1;
   const order = data.runs.map((run, i) => i).sort((a, b) => score(b) - score(a) || a - b);
   const changes = data.runs.map((run, i) => {
+    let overall = null;
     for (const group of ["overall", "unseen", "tail", "readable"]) {
       const key = `${group}_${task}`, found = run.scores[key];
       const cell = rows[i].querySelector(`[data-group=${group}]`);
@@ -62,9 +63,9 @@ function fill() {
       if (!change) write(beside, "-");
       else write(beside, signed(change.points), change.interval ? span(change.interval, signed) : "",
         direction(change));
-      if (group === "overall") run.change = change;
+      if (group === "overall") overall = change;
     }
-    return run.change;
+    return overall;
   });
   rows[0].parentElement.append(...order.map((i) => rows[i]));
   for (const head of document.querySelectorAll("#runs thead th")) head.ariaSort = null;
