@@ -17,8 +17,6 @@ from typing import NamedTuple
 
 from epic100.video.nal import IDR, SPS, Bits, code, escaped, unit_type
 
-# Sizes of pictures are counted in macroblocks, which have this height and width in pixels.
-MACROBLOCK = 16
 # These two slice types, modulo 5, refer to no other picture (table 7-6).
 INTRA, _SI = 2, 4
 # The numbers of slice types and of picture parameter sets; a larger number is invalid.
