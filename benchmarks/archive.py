@@ -11,7 +11,7 @@ lengths distributed like EPIC-100's.
 Each way reads the same frames in a process of its own, which may take 6 GB. The ways take turns,
 clip by clip, so that all see the machine's load. Full-size frames must have equal checksums.
 "Ours" reads packets by their places in the file, and opens each file first, as the first epoch
-does. Other libraries keep eight files open, but decord keeps one. The floor decodes the same
+does. Decord keeps one file open. The floor decodes the same
 packets from memory and converts nothing. "Training size" is scaled, cropped, flipped and formatted.
 Bytes are those of /proc/self/io; "KB beyond" counts those that are read beyond the packets from the
 key frame to the last wanted one. Prints a Markdown table and one JSON line.
@@ -27,11 +27,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +48,8 @@ from epic100.video.index_file import index_path, load_index
 CLIP, INTERVAL, WARM_UP = 13, 6, 2
 # The logarithm of a segment's seconds has this mean and this deviation.
 LENGTHS = np.log(1.96), 0.9
-# This many files stay open. With decord, two of them take 5 GB and eight take over 6.
-KEPT, DECORDS = 8, 1
+# How many files stay open.
+KEPT = 8
 # The process of a way may take this many bytes.
 MOST_MEMORY = 6 << 30
 DENSE = {
@@ -138,24 +137,9 @@ def decord_kept() -> Read:
     """Return a reader by decord, with one file open."""
     import decord
 
-    kept = Kept(DECORDS, lambda path: decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1))
-    return lambda clip: kept.get(clip.path).get_batch(clip.frames).asnumpy()
-
-
-def torchcodec_kept() -> Read:
-    """Return a reader by torchcodec, with some files open."""
-    from torchcodec.decoders import VideoDecoder
-
-    kept = Kept(KEPT, lambda path: VideoDecoder(path, dimension_order="NHWC", num_ffmpeg_threads=1))
-    return lambda clip: kept.get(clip.path).get_frames_at(indices=clip.frames).data.numpy()
-
-
-def video_reader_kept() -> Read:
-    """Return a reader by video-reader-rs, with some files open."""
-    from video_reader import PyVideoReader
-
-    kept = Kept(KEPT, lambda path: PyVideoReader(path, threads=1))
-    return lambda clip: kept.get(clip.path).get_batch(clip.frames)
+    # One file, since two take 5 GB.
+    open_file = lru_cache(1)(partial(decord.VideoReader, ctx=decord.cpu(0), num_threads=1))
+    return lambda clip: open_file(clip.path).get_batch(clip.frames).asnumpy()
 
 
 def to_training_size(make: Callable[[], Read]) -> Read:
@@ -170,22 +154,6 @@ def to_training_size(make: Callable[[], Read]) -> Read:
         return sample["imgs"]
 
     return cropped
-
-
-class Kept:
-    """The open files of another library, the last ones that were used."""
-
-    def __init__(self, most: int, open_file: Callable[[str], Any]):
-        self._most, self._open, self._files = most, open_file, OrderedDict[str, Any]()
-
-    def get(self, path: str) -> Any:
-        """Return an open file; if there are too many, the one not used for longest is closed."""
-        if path not in self._files:
-            while len(self._files) >= self._most:
-                self._files.popitem(last=False)
-            self._files[path] = self._open(path)
-        self._files.move_to_end(path)
-        return self._files[path]
 
 
 class Floor:
@@ -330,13 +298,10 @@ def compare(folder: Path, count: int, only: str = "") -> dict[str, dict]:
             ways[f"{version}: {name}"] = version, step, partial(ours, scan, paths, steps)
     ways |= {
         "original: decord, kept": ("original", DENSE, decord_kept),
-        "original: torchcodec, kept": ("original", DENSE, torchcodec_kept),
-        "original: video-reader-rs, kept": ("original", DENSE, video_reader_kept),
         "original: MMAction2 stock": ("original", DENSE, partial(mmaction2, "Decord", [])),
     }
-    for name in ("decord", "torchcodec", "video-reader-rs"):
-        version, step, make = ways[f"original: {name}, kept"]
-        ways[f"original: {name}, training size"] = version, step, partial(to_training_size, make)
+    trained = partial(to_training_size, decord_kept)
+    ways["original: decord, training size"] = "original", DENSE, trained
     ways = {name: way for name, way in ways.items() if re.search(f"floor|{only}", name)}
     rows: dict[str, list[dict]] = {name: [] for name in ways}
     readers = {

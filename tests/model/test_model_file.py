@@ -123,7 +123,7 @@ def test_a_field_with_a_wrong_value_is_neither_loaded_nor_saved(path, change, wo
 
 
 def test_a_model_made_elsewhere_predicts_on_a_cpu_with_channels_last_weights(model):
-    """With them it is 1.4 times faster (docs/evidence/layout.md)."""
+    """With them it is 1.4 times faster (docs/evidence/gpu.md)."""
     trained = load_model(model)
     # A model that was trained here has a class that lays out its weights itself.
     trained.config["model"]["type"] = "Recognizer3D"

@@ -364,7 +364,7 @@ def gflops(config: Config) -> float:
 
 
 def hours(config: Config) -> float:
-    """Estimate the hours of all epochs on an A100 by FLOPs (docs/evidence/training_cost.md)."""
+    """Estimate the hours of all epochs on an A100 by FLOPs (docs/evidence/gpu.md)."""
     # The estimate assumes 40 % of the FLOPs per second that NVIDIA states, and that a backward pass
     # takes two forward passes.
     flops_per_second = 0.4 * {"bf16": 312e12, "fp32": 156e12}[precision_of(config)]

@@ -43,7 +43,7 @@ def usable(dtype: torch.dtype | None, device: str) -> torch.dtype | None:
 def lies_channels_last(dtype: torch.dtype | None, device: str) -> bool:
     """Whether channels-last weights are faster: always, except in float32 on a GPU.
 
-    The measurements are in docs/evidence/layout.md.
+    The measurements are in docs/evidence/gpu.md.
     """
     return device == "cpu" or dtype is not None
 

@@ -31,7 +31,7 @@ A damaged range runs from the first doubtful frame to the next key frame that de
 because whatever is decoded in between may depend on it. A doubtful frame that no other depends on
 (a non-reference frame of H.264) is a range by itself. So is a clean key frame after a gap.
 
-A check stays for what it finds alone. In 269 damaged files of H.264 (docs/evidence/ablation.md)
+A check stays for what it finds alone. In 269 damaged files of H.264 (docs/evidence/scan.md)
 these harmed frames are missed without it: taller frame 204, numbering 14, gaps and shared times
 162, the check of the clock 654 (`clock`). Exact spread finds none, but marks 10,593 fewer undamaged
 frames than complete groups would.

@@ -156,7 +156,7 @@ def _loaders(config: Recipe, settings: TrainSettings, placement: Placement, part
 def _layout(config: Recipe, settings: TrainSettings, placement: Placement) -> str:
     """Choose the type of the model, which decides the memory layout of the backbone's weights.
 
-    It is channels-last, except for fp32 on a GPU: docs/evidence/layout.md says why. The setting
+    It is channels-last, except for fp32 on a GPU: docs/evidence/gpu.md says why. The setting
     overrides this. A model of any other type keeps its type.
     """
     is_last = settings.channels_last

@@ -2,7 +2,7 @@
 
 The frames are bit for bit as a full sequential decode gives them. Packets are read by their offsets
 in the file (`packets`). MMAction2's `DecordInit` reads the complete file into memory for every
-clip; docs/evidence/archive.md compares the cost.
+clip; docs/evidence/reading.md compares the cost.
 """
 
 import os
