@@ -15,7 +15,7 @@ import cv2
 import matplotlib
 import numpy as np
 
-from epic100.settings import ProxySettings
+from epic100.settings.data import ProxySettings
 from epic100.video.copy_encoder import write_proxy
 from epic100.video.index import build_index
 from epic100.video.index_file import write_indexes

@@ -35,7 +35,7 @@ from tables import markdown
 import epic100.mmaction  # noqa: F401
 from epic100.base.log import log_to_stdout
 from epic100.base.machine import usable_cores
-from epic100.settings import TrainSettings
+from epic100.settings.training import TrainSettings
 from epic100.training.launch import launch
 from epic100.training.recipe import build_config
 

@@ -21,10 +21,9 @@ from mmengine.runner import Runner
 from torch.utils.data import Sampler
 
 import epic100.mmaction  # noqa: F401
-from epic100.base.gpu import Gpus
 from epic100.base.machine import usable_cores, workers_for
-from epic100.base.processes import choose_device
-from epic100.settings import TrainSettings
+from epic100.base.processes import Gpus, choose_device
+from epic100.settings.training import TrainSettings
 from epic100.training.plan import plan_run
 from epic100.training.recipe import DEFAULT, Changes, build_config, changed, model_config
 from epic100.training.train import TrainRunner

@@ -29,12 +29,12 @@ if importlib.util.find_spec("epic100") is None:
 
 from epic100.base.disk import digest
 from epic100.base.errors import EpicError
-from epic100.base.folders import reject_untrusted_config
+from epic100.base.shipped import reject_untrusted_config
 from epic100.base.own_modules import code_digests, recipe_files
 from epic100.base.shipped import ROOT, existing_path
 from epic100.data.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.data.pairs import pairs_path
-from epic100.settings import BASE_CONFIG, home_of, read_settings
+from epic100.settings.config import BASE_CONFIG, home_of, read_settings
 
 # The folder of this workflow, also when another workflow uses it as a module. If Snakemake reads
 # the rules from a repository's host, it is the folder of the installed package.

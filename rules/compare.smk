@@ -2,7 +2,7 @@
 # inputs: no rule of this config could make one again.
 
 from epic100.base.disk import digest
-from epic100.settings import runs_to_compare
+from epic100.settings.config import runs_to_compare
 
 OWN_RUNS, OTHER_RUNS = runs_to_compare([*SWEEP] or [CONFIG.run])
 

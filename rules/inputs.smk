@@ -1,7 +1,7 @@
 # These functions give the input files of jobs, where that takes more than a line.
 
 from epic100.data.start_weights import start_weights
-from epic100.settings import runs_to_compare
+from epic100.settings.config import runs_to_compare
 from epic100.settings.config import DEFAULT
 
 

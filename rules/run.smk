@@ -3,7 +3,7 @@
 import shutil
 import signal
 
-from epic100.base.jobs import end_if_not_newest
+from epic100.base.lock import end_if_not_newest
 from epic100.base.lock import note_lock, open_lock_of_killed_run
 from epic100.base.machine import handle_in_thread
 from epic100.cli.run_record import write_record

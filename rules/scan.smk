@@ -2,7 +2,7 @@
 #
 # Videos on disk are inputs, so a replaced file causes a new scan of its participant only.
 
-from epic100.settings.videos import SCAN_VERSION
+from epic100.settings.data import SCAN_VERSION
 
 
 rule scan:

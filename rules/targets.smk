@@ -1,9 +1,9 @@
 # A target that no rule makes is rejected, with the nearest name that is one. This file is included
 # last, so that all rules are known.
 
-from epic100.base.names import did_you_mean
+from epic100.base.errors import did_you_mean
 from epic100.cli.program import COMMANDS
-from epic100.settings import Settings
+from epic100.settings.config import Settings
 from epic100.settings.section import names_of, similar_or_known
 
 

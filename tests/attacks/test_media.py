@@ -11,7 +11,7 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.clips.transforms import READERS, OpenSegment
 from epic100.scan import scan_participant
-from epic100.settings import ScanLimits
+from epic100.settings.data import ScanLimits
 from epic100.video.index import FrameError, build_index
 from epic100.video.mp4_copy import make_copy
 from epic100.video.sheet import Video

@@ -36,7 +36,7 @@ from epic100.pages.model_card import LOADING
 from epic100.prediction.encoder import source_of_model
 from epic100.prediction.work import PredictionJob, WorkItem
 from epic100.prediction.worker import predict_items
-from epic100.settings import PredictSettings
+from epic100.settings.prediction import PredictSettings
 from support.crafted import Unpickled
 from support.models import MODEL, STEP_LIST, small_weights
 from support.own_process import measured

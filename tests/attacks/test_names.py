@@ -6,8 +6,7 @@ from functools import partial
 import pytest
 
 from epic100.base.disk import LARGEST_TEXT, digest, read_json, read_text
-from epic100.base.errors import BrokenFile, EpicError
-from epic100.base.names import is_url
+from epic100.base.errors import BrokenFile, EpicError, is_url
 from epic100.cli.lab_checkpoint import read_pair_order
 from epic100.data.official_lists import read_list
 from epic100.data.segment_list import read_segments

@@ -15,7 +15,7 @@ import epic100.clips.dataset  # noqa: F401
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.clips.defects import time_limit
 from epic100.scan import scan_participant
-from epic100.settings import ScanLimits
+from epic100.settings.data import ScanLimits
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.sheet import Video
 from support.tricky_videos import encode

@@ -4,7 +4,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from epic100.base.folders import new_folder
+from epic100.base.atomic import new_folder
 
 
 def test_the_folder_of_the_last_of_two_writers_stays(tmp_path):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.base.gpu import Gpus, gpus_to_use, look_for_gpus
-from epic100.settings import TrainSettings
+from epic100.base.processes import Gpus, gpus_to_use, look_for_gpus
+from epic100.settings.training import TrainSettings
 from epic100.training.launch import launch
 
 SLURM = "SLURM_JOB_GPUS is 0"

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from epic100.base.guarded import FileError, ProcessError, call
-from epic100.settings import ScanLimits
+from epic100.settings.data import ScanLimits
 from support import bad_decoders
 from support.crafted import Unpickled
 from support.this_process import fork

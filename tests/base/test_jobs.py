@@ -6,7 +6,7 @@ import pytest
 
 from epic100.base.atomic import FENCE, write_text
 from epic100.base.errors import EpicError
-from epic100.base.jobs import end_if_not_newest, newest_file
+from epic100.base.lock import end_if_not_newest, newest_file
 
 JOB = [
     *("python", "-m", "snakemake", "--snakefile", "a b"),

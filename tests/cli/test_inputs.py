@@ -18,7 +18,7 @@ from epic100.cli.inputs import STORED_LINES, InputFiles, read_inputs
 from epic100.cli.program import main
 from epic100.cli.where import where_am_i
 from epic100.minikitchen import write_video
-from epic100.settings import layered_settings, read_settings
+from epic100.settings.config import layered_settings, read_settings
 from support.archive import FILM, TAIL_VERBS, TRAIN, VAL, VIDEOS, WEB_PAGE, run
 from support.checkout import ROOT, epic100, run_snakemake, said
 

@@ -19,7 +19,7 @@ from epic100.cli.input_line import NOTE, OK, Line
 from epic100.cli.input_videos import find_archive
 from epic100.cli.inputs import InputFiles, read_inputs
 from epic100.model.model_file import TrainedModel, save_model
-from epic100.settings import layered_settings
+from epic100.settings.config import layered_settings
 from support.archive import (
     FILM,
     LFS_POINTER,

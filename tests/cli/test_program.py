@@ -11,7 +11,7 @@ from snakemake.cli import get_argument_parser, parse_config
 from epic100.cli.program import COMMANDS, main
 from epic100.cli.words import TARGETS
 from epic100.cli.workflow import snakemake_command
-from epic100.settings import read_settings
+from epic100.settings.config import read_settings
 from support.checkout import ROOT, call, epic100, python, said
 
 

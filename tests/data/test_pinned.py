@@ -30,7 +30,8 @@ from epic100.data.start_weights import (
     probe,
     start_weights,
 )
-from epic100.settings import TrainSettings, read_settings
+from epic100.settings.config import read_settings
+from epic100.settings.training import TrainSettings
 from support.checkout import ROOT
 from support.crafted import saved
 from support.failing_server import cut

@@ -12,7 +12,7 @@ from epic100.model import forward
 from epic100.model.model_file import load_model
 from epic100.prediction.timeline_model import ModelInUse
 from epic100.prediction.whole_videos import make_timelines
-from epic100.settings import PredictSettings, TimelineSettings
+from epic100.settings.prediction import PredictSettings, TimelineSettings
 from support.models import predicted
 from support.small_features import make
 from support.small_runs import autocast_on_cpu, copy_results, run

@@ -11,7 +11,7 @@ from epic100.data.segment_list import read_segments, write_segments
 from epic100.minikitchen.damage import zero_block
 from epic100.pages.browse_clips import make_clips, read_clips
 from epic100.pages.clip_cutter import cut_video
-from epic100.settings import ScanLimits
+from epic100.settings.data import ScanLimits
 from support.archive import jobs, run
 from support.bad_decoders import Orders
 from support.lab import Lab

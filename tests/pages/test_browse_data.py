@@ -8,8 +8,8 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
+from epic100.base.atomic import new_folder
 from epic100.base.errors import EpicError
-from epic100.base.folders import new_folder
 from epic100.data.annotations import index_segments, read_annotations
 from epic100.data.segment_list import write_segments
 from epic100.pages.browse import as_script

@@ -5,8 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from epic100.base.durations import in_words
-from epic100.base.errors import EpicError
+from epic100.base.errors import EpicError, in_words
 from epic100.data.official_lists import read_class_names
 from epic100.pages.examples import by_class
 from epic100.pages.figure_style import drawing, legend_on_top, name_rows, short

@@ -18,7 +18,7 @@ from epic100.prediction.clip_outputs import place_clips
 from epic100.prediction.timeline import SUFFIXES
 from epic100.prediction.timeline_model import ModelInUse
 from epic100.prediction.whole_videos import make_timelines
-from epic100.settings import PredictSettings, TimelineSettings
+from epic100.settings.prediction import PredictSettings, TimelineSettings
 from support.dying import kill_after_a_shard
 from support.packets import rewrite
 from support.tables import rows_of

@@ -14,7 +14,7 @@ from epic100.prediction.encoder import Source
 from epic100.prediction.predict import predictions_from_rows
 from epic100.prediction.shards import Shards
 from epic100.prediction.work import PredictionJob, WorkItem
-from epic100.settings import PredictSettings
+from epic100.settings.prediction import PredictSettings
 from support.dying import kill_after_a_shard
 from support.models import predicted, save_random_model
 

@@ -31,7 +31,7 @@ from epic100.prediction.timeline_model import (
     read_background,
 )
 from epic100.prediction.whole_videos import make_timelines
-from epic100.settings import ExportSettings, PredictSettings, TimelineSettings
+from epic100.settings.prediction import ExportSettings, PredictSettings, TimelineSettings
 from epic100.video.scan_table import read_scan_table
 from support.made_index import index_at
 from support.tables import rows_of

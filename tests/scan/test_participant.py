@@ -9,8 +9,7 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import truncate, zero_block
-from epic100.settings import ScanLimits
-from epic100.settings.videos import SECONDS_PER_SECOND
+from epic100.settings.data import SECONDS_PER_SECOND, ScanLimits
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index
 from epic100.video.jobs import read_stored_result, store_result

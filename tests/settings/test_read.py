@@ -9,16 +9,16 @@ import yaml
 
 from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT
-from epic100.settings import (
+from epic100.settings.config import (
+    FILES_OF_FINISHED_RUN,
     Settings,
-    TrainSettings,
     home_of,
     layered_settings,
     read_settings,
     runs_to_compare,
 )
-from epic100.settings.config import FILES_OF_FINISHED_RUN
 from epic100.settings.section import key
+from epic100.settings.training import TrainSettings
 from tools import settings_pages
 
 LR = "optim_wrapper.optimizer.lr"

@@ -21,7 +21,7 @@ from epic100.base import guarded
 from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
 from epic100.base.machine import limit_process
-from epic100.settings import ScanLimits
+from epic100.settings.data import ScanLimits
 
 
 def say(*counts: int, progress) -> None:

@@ -171,7 +171,7 @@ def _write_start_weights(folder: Path) -> None:
     from mmengine.registry import init_default_scope
 
     import epic100.mmaction  # noqa: F401  (registers what the config names)
-    from epic100.settings import TrainSettings
+    from epic100.settings.training import TrainSettings
     from epic100.training.recipe import build_config
 
     settings = TrainSettings(config=str(ROOT / TRAINING["config"]), load_from=None)

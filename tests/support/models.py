@@ -12,7 +12,7 @@ from epic100.data.pairs import read_pairs
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.prediction.predict import predict
 from epic100.scoring.predictions import Predictions, read_predictions
-from epic100.settings import PredictSettings
+from epic100.settings.prediction import PredictSettings
 from epic100.training.recipe import model_config
 from support.small_runs import built
 

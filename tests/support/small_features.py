@@ -4,7 +4,7 @@ from pathlib import Path
 
 from epic100.prediction.encoder import source_of
 from epic100.prediction.features import make_features
-from epic100.settings import FeatureSettings, PredictSettings
+from epic100.settings.prediction import FeatureSettings, PredictSettings
 
 COLOURS = "support.encoders:Colours"
 

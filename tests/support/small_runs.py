@@ -21,7 +21,7 @@ from mmengine.runner import amp, loops
 from epic100.base.log import rule_log
 from epic100.base.stop import until_the_last_line
 from epic100.model.model_file import load_model
-from epic100.settings import TrainSettings
+from epic100.settings.training import TrainSettings
 from epic100.training import plan
 from epic100.training.launch import launch
 from epic100.training.recipe import build_config

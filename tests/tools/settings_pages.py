@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, get_args
 
-from epic100.settings import Settings
+from epic100.settings.config import Settings
 from epic100.settings.section import Section, section_of
 
 ROOT = Path(__file__).resolve().parents[2]

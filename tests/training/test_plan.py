@@ -5,9 +5,8 @@ from mmengine.config import Config
 
 import epic100.mmaction  # noqa: F401  (registers what the config names)
 from epic100.base.errors import EpicError
-from epic100.base.gpu import Gpus
-from epic100.base.processes import Placement, choose_device
-from epic100.settings import TrainSettings
+from epic100.base.processes import Gpus, Placement, choose_device
+from epic100.settings.training import TrainSettings
 from epic100.training import plan as plan_module
 from epic100.training.plan import plan_run
 from epic100.training.recipe import AUTOCAST

@@ -29,7 +29,7 @@ from torch import nn
 from torch.optim import SGD, AdamW
 
 from epic100.data.pairs import read_pairs
-from epic100.settings import TrainSettings
+from epic100.settings.training import TrainSettings
 from epic100.training.train import train
 from support.small_runs import copy_results, job
 from support.zoo import DEFAULT, shrunk

@@ -17,8 +17,8 @@ import torch
 
 from epic100.base.own_modules import code_digests
 from epic100.scoring.epoch_table import COLUMNS
-from epic100.settings import TrainSettings
 from epic100.settings.section import extras_of
+from epic100.settings.training import TrainSettings
 from epic100.training.run import fingerprint, open_run
 from support.checkout import python, said
 from support.hugging_face import make_encoder

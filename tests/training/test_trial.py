@@ -12,7 +12,7 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.cli import trials
 from epic100.cli.trials import LOG, PASSED, request_of, try_training
-from epic100.settings import read_settings
+from epic100.settings.config import read_settings
 from support.checkout import ROOT
 from support.small_runs import DEMO, SMALL
 

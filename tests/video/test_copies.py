@@ -11,7 +11,7 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
-from epic100.settings import ProxySettings, ScanLimits
+from epic100.settings.data import ProxySettings, ScanLimits
 from epic100.video.copies import make_proxies
 from epic100.video.copy_encoder import copy_video
 from epic100.video.index_file import load_index

@@ -9,7 +9,7 @@ from epic100.cli.adopt import adopt
 from epic100.model.model_file import load_model
 from epic100.model.published import published
 from epic100.scoring.evaluation import evaluate
-from epic100.settings import TrainSettings
+from epic100.settings.training import TrainSettings
 from epic100.training.train import train
 from support.archive import configure, run
 from support.models import predicted

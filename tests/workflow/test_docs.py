@@ -11,7 +11,7 @@ import pytest
 from snakemake.cli import parse_args
 
 from epic100.cli.program import COMMANDS, build_parser
-from epic100.settings import Settings
+from epic100.settings.config import Settings
 from support.checkout import ROOT, SHORT_DEMO, call, epic100
 from tools import error_list, settings_pages
 

@@ -18,8 +18,9 @@ from epic100.model.model_file import TrainedModel, load_model, save_model
 from epic100.prediction.predict import predict
 from epic100.scoring.epoch_table import read_epochs
 from epic100.scoring.predictions import Predictions, read_predictions
-from epic100.settings import PredictSettings, TrainSettings
+from epic100.settings.prediction import PredictSettings
 from epic100.settings.section import value_of
+from epic100.settings.training import TrainSettings
 from epic100.training.train import train
 from support.checkout import ROOT
 from support.small_runs import copy_results, job, settings

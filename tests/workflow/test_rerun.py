@@ -17,7 +17,7 @@ import pytest
 from epic100.minikitchen import write_video
 from epic100.minikitchen.damage import zero_block
 from epic100.model.model_file import TrainedModel, save_model
-from epic100.settings.videos import SCAN_VERSION
+from epic100.settings.data import SCAN_VERSION
 from support.archive import VIDEOS, configure, jobs, run, said, stop_decoder
 from support.checkout import ROOT, call, run_snakemake
 

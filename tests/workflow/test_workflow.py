@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from epic100.model.model_file import TrainedModel, save_model
-from epic100.settings import read_settings
+from epic100.settings.config import read_settings
 from epic100.video.sheet import read_sheet
 from support.archive import jobs, said
 from support.checkout import ROOT, run_snakemake

@@ -2,7 +2,8 @@
 
 from epic100.base.log import rule_log
 from epic100.prediction.timeline_model import ModelInUse, learn_background
-from epic100.settings import Modules, PredictSettings
+from epic100.settings.prediction import PredictSettings
+from epic100.settings.training import Modules
 
 with rule_log(snakemake.log[0]):
     given, params = snakemake.input, snakemake.params

@@ -2,7 +2,7 @@
 
 from epic100.base.log import rule_log
 from epic100.pages.browse_clips import make_clips
-from epic100.settings import ScanLimits
+from epic100.settings.data import ScanLimits
 from epic100.video.sheet import Video
 
 with rule_log(snakemake.log[0]):

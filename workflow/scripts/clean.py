@@ -2,7 +2,7 @@
 
 from epic100.base.log import rule_log
 from epic100.data.cleaning import clean
-from epic100.settings import Participants
+from epic100.settings.data import Participants
 from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):

@@ -2,7 +2,7 @@
 
 from epic100.base.log import rule_log
 from epic100.scoring.export import export
-from epic100.settings import ExportSettings
+from epic100.settings.prediction import ExportSettings
 
 with rule_log(snakemake.log[0]):
     settings = ExportSettings(**snakemake.params.export)

@@ -3,7 +3,8 @@
 from epic100.base.log import rule_log
 from epic100.prediction.encoder import source_of
 from epic100.prediction.features import make_features
-from epic100.settings import FeatureSettings, Modules, PredictSettings
+from epic100.settings.prediction import FeatureSettings, PredictSettings
+from epic100.settings.training import Modules
 
 with rule_log(snakemake.log[0]):
     params = snakemake.params

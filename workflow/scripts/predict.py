@@ -4,7 +4,8 @@ import os
 
 from epic100.base.log import rule_log
 from epic100.prediction.predict import predict
-from epic100.settings import Modules, PredictSettings
+from epic100.settings.prediction import PredictSettings
+from epic100.settings.training import Modules
 
 with rule_log(snakemake.log[0]):
     params = snakemake.params

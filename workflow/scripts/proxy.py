@@ -1,7 +1,7 @@
 """Rule proxy: a participant's videos -> small copies with key frames close together."""
 
 from epic100.base.log import rule_log
-from epic100.settings import ProxySettings, ScanLimits
+from epic100.settings.data import ProxySettings, ScanLimits
 from epic100.video.copies import make_proxies
 from epic100.video.sheet import Video
 

@@ -3,8 +3,8 @@
 from datetime import date
 from pathlib import Path
 
+from epic100.base.atomic import links
 from epic100.base.disk import read_json
-from epic100.base.folders import links
 from epic100.base.log import rule_log
 from epic100.base.shipped import own_commit, own_version
 from epic100.pages.report import write_page

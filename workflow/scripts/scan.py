@@ -2,7 +2,7 @@
 
 from epic100.base.log import rule_log
 from epic100.scan import scan_participant
-from epic100.settings import ScanLimits
+from epic100.settings.data import ScanLimits
 from epic100.video.sheet import Video
 
 with rule_log(snakemake.log[0]):

@@ -4,7 +4,8 @@ from epic100.base.log import rule_log
 from epic100.prediction.clip_outputs import scanned_video
 from epic100.prediction.timeline_model import ModelInUse
 from epic100.prediction.whole_videos import make_timeline
-from epic100.settings import Modules, PredictSettings, TimelineSettings
+from epic100.settings.prediction import PredictSettings, TimelineSettings
+from epic100.settings.training import Modules
 
 with rule_log(snakemake.log[0]):
     params = snakemake.params

@@ -5,7 +5,7 @@ import os
 from epic100.base.log import rule_log
 from epic100.base.stop import until_the_last_line
 from epic100.data.official_lists import read_class_names
-from epic100.settings import Modules, TrainSettings
+from epic100.settings.training import Modules, TrainSettings
 from epic100.training.launch import launch
 
 with until_the_last_line(), rule_log(snakemake.log[0]):

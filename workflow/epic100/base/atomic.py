@@ -1,14 +1,16 @@
-"""Atomic writes: an output file appears complete or not at all."""
+"""Files and folders that appear complete or not at all, and links between files."""
 
 import errno
 import glob
 import os
 import secrets
 import shutil
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from epic100.base.disk import read_json
 from epic100.base.errors import DiskError, EpicError
@@ -21,6 +23,7 @@ FENCE = "EPIC100_FENCE"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # A temporary file that has not changed for this time was left by a killed process.
 LEFTOVER_SECONDS = 24 * 3600
+Name = TypeVar("Name")
 
 
 class DiskFullError(DiskError):
@@ -120,6 +123,59 @@ def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
     """
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder next to `target`, which replaces `target` if the block succeeds.
+
+    Each of several writers has its own folder, and the folder of the last writer stays.
+
+    Raises:
+        OSError: The system cannot make or rename the folder.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{target.name}.new-"
+    remove_leftovers(target.parent, f"{glob.escape(prefix)}*")
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as folder:
+        # The outer folder is for this user alone, and the new one is as open as the umask says.
+        new = Path(folder, "new")
+        new.mkdir()
+        yield new
+        # Another writer may put its folder there between the two steps.
+        while True:
+            with suppress(FileNotFoundError):
+                target.rename(Path(folder, secrets.token_hex(8)))
+            try:
+                new.rename(target)
+                break
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+
+
+def links(page: str | os.PathLike, files: Mapping[Name, str | os.PathLike]) -> dict[Name, str]:
+    """Return links from a page to the files that exist, relative to the page's folder.
+
+    Args:
+        page: The page with the links.
+        files: The files by a name of what each shows.
+
+    Returns:
+        The links by the same names.
+    """
+    folder = Path(page).parent
+    return {
+        name: os.path.relpath(file, folder) for name, file in files.items() if Path(file).is_file()
+    }
+
+
+def link_or_copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Make `target` the same file as `source`, or a copy where the disk has no hard links."""
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def remove_leftovers(folder: Path, names: str) -> None:

@@ -24,8 +24,7 @@ from pydantic import (
 from pydantic_core.core_schema import CoreSchema, with_info_after_validator_function
 
 from epic100.base.disk import reading
-from epic100.base.errors import BrokenFile, DiskError
-from epic100.base.names import NAME
+from epic100.base.errors import NAME, BrokenFile, DiskError
 
 # With it, pydantic takes no text for a number.
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, revalidate_instances="always")

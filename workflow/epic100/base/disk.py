@@ -17,8 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from epic100.base.errors import BrokenFile, DiskError, EpicError
-from epic100.base.names import CONTROL, shown
+from epic100.base.errors import CONTROL, BrokenFile, DiskError, EpicError, shown
 
 # Seconds between the tries of a read that fails, since a network disk may come back.
 WAITS = (0.1, 1.0, 5.0)

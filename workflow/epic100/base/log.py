@@ -15,8 +15,7 @@ import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from epic100.base.errors import EpicError
-from epic100.base.names import printable
+from epic100.base.errors import EpicError, printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -1,12 +1,15 @@
-"""Paths of the workflow's own files: the Snakefile, rules, config, profiles, schemas and locks.
+"""Paths of the workflow's own files, and configs of other users, which are rejected.
 
-A clone has them next to the library. A wheel has them inside the package, in the same folders.
+The Snakefile, rules, config, profiles, schemas and locks are the workflow's own. A clone has them
+next to the library. A wheel has them inside the package, in the same folders.
 """
 
 import os
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from epic100.base.errors import EpicError
 
 # This file lies in `epic100/base/`, and in a clone `epic100/` lies in `workflow/`.
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -48,3 +51,35 @@ def existing_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] =
     """
     shipped = Path(folder) / path
     return str(shipped) if not Path(path).exists() and shipped.exists() else str(path)
+
+
+def reject_untrusted_config(path: str, workflow: str | os.PathLike) -> None:
+    """Reject a config or profile of the working folder that another user made.
+
+    In the folder of the workflow itself nothing is checked: whoever made it made the rules as well.
+
+    Args:
+        path: The path in the working folder, e.g. `config/mine.yaml`.
+        workflow: The folder of the workflow.
+
+    Raises:
+        EpicError: Another user made the file or its top folder, or every user can write to it.
+    """
+    if not os.path.samefile(workflow, "."):
+        reject_untrusted(path.partition("/")[0])
+        reject_untrusted(path)
+
+
+def reject_untrusted(path: str | os.PathLike) -> None:
+    """Raise EpicError if another user than root made this path, or every user can write to it."""
+    if not os.path.lexists(path):
+        return
+    state = os.lstat(path)
+    is_others = state.st_uid not in (os.getuid(), 0)
+    # The mode of a link always has this bit, and nobody can write to a link.
+    if is_others or state.st_mode & 0o002 and not os.path.islink(path):
+        raise EpicError(
+            f"{path}: {f'user {state.st_uid}' if is_others else 'every user'} can write it, and "
+            "what is in it runs; expected a place of yours: check it, then move it away, or work "
+            "in another folder"
+        )

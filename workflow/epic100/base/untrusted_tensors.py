@@ -6,6 +6,7 @@ gigabytes or never end, and what it returns may claim more values than the file 
 and of tensors that own their values. NumPy's arrays become tensors, or lists if they hold text.
 """
 
+import codecs
 import io
 import os
 import pickle
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 
@@ -25,7 +27,6 @@ from epic100.base.disk import reading
 from epic100.base.errors import BrokenFile, DiskError, EpicError
 from epic100.base.guarded import FileError, ProcessError, call
 from epic100.base.machine import limit_process
-from epic100.base.numpy_pickle import NUMPY, PlainArray
 from epic100.base.torch_file import (
     NEEDS_CODE,
     TensorFileError,
@@ -244,6 +245,102 @@ class _Placeholder:
         """Drop the state, since the object only stands for one of a class that is not allowed."""
 
 
+# NumPy's own classes take from a pickle what no file may say: a data type whose state turns bytes
+# of the file into pointers. So the classes below stand in their place
+# (numpy/_core/src/multiarray/descriptor.c, `arraydescr_setstate`, and methods.c, `array_setstate`,
+# have the form of the states).
+
+# The kinds of data types: booleans, integers, numbers, text and bytes.
+PLAIN_KINDS = "biufUS"
+
+
+class _PlainType:
+    """The data type of an array. Its state says the order of bytes alone.
+
+    Attributes:
+        dtype: The type; that of objects means that the array is a list of them (`_PlainArray`).
+    """
+
+    def __init__(self, name: Any, *flags: Any) -> None:
+        """Take the name of a plain data type, e.g. `f4`.
+
+        Args:
+            name: The name.
+            *flags: Whether to align and to copy, which means nothing for plain types.
+        """
+        self.dtype = np.dtype(name if isinstance(name, str) else "V")
+        if self.dtype.kind not in PLAIN_KINDS + "O":
+            raise TensorFileError(
+                f"holds an array of {str(name)[:20]}; expected plain numbers or text"
+            )
+
+    def __setstate__(self, state: Any) -> None:
+        """Take the second value of the state, the order of bytes: `<`, `>`, `=` or `|`."""
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _PlainArray:
+    """An array as its pickle describes it."""
+
+    def __init__(self, *empty: Any) -> None:
+        """Begin an array, whose state follows.
+
+        Args:
+            *empty: The class, shape and type of an empty array, which are not used.
+        """
+        self._array = np.zeros(0)
+        self._objects: list | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        """Take the version, the shape, the type, whether columns come first, and the bytes."""
+        _, shape, plain_type, columns_first, data = state
+        if plain_type.dtype.kind == "O":
+            # PySlowFast has texts as objects. The list is checked value by value, as any other.
+            if not isinstance(data, list) or len(shape) != 1:
+                raise TensorFileError("holds an array of objects; expected one list of texts")
+            self._objects = data
+            return
+        values = np.frombuffer(data, plain_type.dtype)
+        self._array = values.reshape(shape, order="F" if columns_first else "C")
+
+    def content(self) -> Any:
+        """Return a tensor of the numbers, or nested lists of the text; of no axis, one value."""
+        if self._objects is not None:
+            return self._objects
+        if self._array.dtype.kind in "US" or self._array.ndim == 0:
+            return self._array.tolist()
+        return torch.from_numpy(self._array.astype(self._array.dtype.newbyteorder("=")))
+
+
+def _from_buffer(data: Any, plain_type: _PlainType, shape: Any, order: str) -> _PlainArray:
+    """Make an array from bytes, as pickles of protocol 5 do."""
+    array = _PlainArray()
+    array.__setstate__((1, shape, plain_type, order == "F", data))
+    return array
+
+
+def _number(plain_type: _PlainType, data: bytes) -> _PlainArray:
+    """Make a single number or text from its bytes."""
+    return _from_buffer(data, plain_type, (), "C")
+
+
+# This table has the stand-in of each name. NumPy 1 has another name for some modules.
+NUMPY: dict[str, Any] = {
+    "_codecs.encode": codecs.encode,
+    "numpy.ndarray": _PlainArray,
+    "numpy.dtype": _PlainType,
+    **{
+        f"{core}.{name}": stand_in
+        for core in ("numpy.core", "numpy._core")
+        for name, stand_in in {
+            "multiarray._reconstruct": _PlainArray,
+            "multiarray.scalar": _number,
+            "numeric._frombuffer": _from_buffer,
+        }.items()
+    },
+}
+
+
 class _Unpickler(pickle.Unpickler):
     """Unpickle plain values, arrays of NumPy and tensors; reject any other class."""
 
@@ -283,7 +380,7 @@ class _Reducer:
         self._values_left -= 1
         if self._values_left < 0 or depth > DEEPEST:
             raise TensorFileError("holds more values than its bytes, or lists too deep in lists")
-        if isinstance(value, PlainArray):
+        if isinstance(value, _PlainArray):
             value = value.content()
         if isinstance(value, torch.Tensor):
             return self._own_values(value)

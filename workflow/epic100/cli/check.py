@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 
 from epic100.base.errors import EpicError
-from epic100.base.folders import reject_untrusted_config
-from epic100.base.shipped import ROOT, existing_path
+from epic100.base.shipped import ROOT, existing_path, reject_untrusted_config
 from epic100.cli.input_line import MISSING, NOTE, OK, WRONG, Line
 from epic100.cli.input_videos import find_archive
 from epic100.cli.inputs import InputFiles, read_inputs
@@ -15,7 +14,7 @@ from epic100.cli.trials import request_of, try_training
 from epic100.cli.where import where_am_i
 from epic100.cli.workflow import reject_missing, separate_keys, shipped
 from epic100.data.start_weights import check_weights, start_weights
-from epic100.settings import BASE_CONFIG, Settings, layered_settings
+from epic100.settings.config import BASE_CONFIG, Settings, layered_settings
 from epic100.settings.layers import read_layer
 
 

@@ -11,8 +11,7 @@ from epic100.cli.input_videos import Archive
 from epic100.data.annotations import read_annotations
 from epic100.data.official_lists import CLASS_LISTS, read_class_list, read_list
 from epic100.data.segment_list import NO_LABEL
-from epic100.settings import Settings
-from epic100.settings.config import HEADS_FOR
+from epic100.settings.config import HEADS_FOR, Settings
 from epic100.video.sheet import Video
 
 # If more of the segments of a split begin after the end of their video, their times are wrong.

@@ -10,7 +10,7 @@ from stat import S_ISREG
 
 from epic100.base.shipped import ROOT, existing_path
 from epic100.cli.input_line import MISSING, NOTE, OK, SHOWN, WRONG, Line, some
-from epic100.settings import Settings
+from epic100.settings.config import Settings
 from epic100.video.sheet import (
     LAYOUTS,
     Video,

@@ -14,14 +14,13 @@ from functools import cached_property
 
 from epic100.base.atomic import write_text
 from epic100.base.disk import digest, read_json
-from epic100.base.errors import EpicError
-from epic100.base.names import nearest_file
+from epic100.base.errors import EpicError, nearest_file
 from epic100.base.shipped import ROOT, existing_path, own_version
 from epic100.cli.input_line import MISSING, NOTE, OK, WRONG, Line, some
 from epic100.cli.input_videos import Archive, archive_lines
 from epic100.data.download_annotations import Pinned, read_pins
 from epic100.data.official_lists import CLASS_LISTS, LISTS, find_lists
-from epic100.settings import Settings
+from epic100.settings.config import Settings
 
 # This file has the lines about the contents, and a digest of what they depend on.
 STORED_LINES = ".snakemake/epic100-inputs.json"

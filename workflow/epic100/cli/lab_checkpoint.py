@@ -17,8 +17,7 @@ from typing import Any
 
 import epic100.clips.dataset  # noqa: F401  (registers the steps in `OURS`)
 from epic100.base.disk import read_text
-from epic100.base.errors import BrokenFile, EpicError
-from epic100.base.names import whole_number
+from epic100.base.errors import BrokenFile, EpicError, whole_number
 from epic100.base.untrusted_tensors import named_tensors, read_untrusted, require_finite
 from epic100.data.segment_list import NO_LABEL, read_segments
 from epic100.model.mmaction_import import Config

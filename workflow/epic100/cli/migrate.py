@@ -9,7 +9,7 @@ from epic100.cli.adopt import adopt, adopt_encoder, describe_published
 from epic100.cli.lab_checkpoint import migrate_model, pairs_in_output_order, read_pair_order
 from epic100.data.official_lists import CLASS_LISTS, find_lists
 from epic100.model.published import published
-from epic100.settings import layered_settings
+from epic100.settings.config import layered_settings
 
 
 def model(options: argparse.Namespace) -> int:

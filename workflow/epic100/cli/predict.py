@@ -9,7 +9,8 @@ from epic100.base.log import log_to_stdout
 from epic100.data.official_lists import CLASS_LISTS, read_class_names
 from epic100.prediction.timeline_model import ModelInUse
 from epic100.prediction.whole_videos import make_timelines
-from epic100.settings import PredictSettings, TimelineSettings, checked_section
+from epic100.settings.prediction import PredictSettings, TimelineSettings
+from epic100.settings.section import checked_section
 
 
 def run(options: argparse.Namespace) -> int:

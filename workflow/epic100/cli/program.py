@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from epic100.base.errors import EpicError, import_error
-from epic100.base.names import did_you_mean
+from epic100.base.errors import EpicError, did_you_mean, import_error
 from epic100.base.shipped import ROOT
 
 HELP = """\

@@ -12,7 +12,7 @@ from typing import Any
 from epic100.base.atomic import write_text
 from epic100.base.shipped import own_version
 from epic100.cli.inputs import InputFiles
-from epic100.settings import Settings
+from epic100.settings.config import Settings
 
 NAME = "run.json"
 

@@ -9,7 +9,7 @@ from epic100.data.official_lists import find_lists
 from epic100.scoring.metrics import TASKS, group_accuracies, percent
 from epic100.scoring.outcomes import LabelTable, read_labels
 from epic100.scoring.val_scores import ACTION_HEAD, read_correct
-from epic100.settings import layered_settings
+from epic100.settings.config import layered_settings
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,7 +6,8 @@ import sys
 from epic100.base.errors import EpicError
 from epic100.scoring.submission_check import HINT, MAX_PRIOR_SHARE, check, prior_problems
 from epic100.scoring.submission_file import expected_ids, read_submission
-from epic100.settings import Classes, layered_settings
+from epic100.settings.config import layered_settings
+from epic100.settings.data import Classes
 
 
 def run(options: argparse.Namespace) -> int:

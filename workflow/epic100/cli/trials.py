@@ -19,7 +19,7 @@ from epic100.base.errors import EpicError
 from epic100.base.own_modules import code_digests, recipe_files
 from epic100.base.shipped import ROOT, existing_path
 from epic100.data.start_weights import start_weights
-from epic100.settings import Settings
+from epic100.settings.config import Settings
 
 LOG = "results/logs/trial.log"
 # Each line is the fingerprint of a training whose trial passed, and its recipe.

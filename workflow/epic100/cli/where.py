@@ -11,7 +11,7 @@ from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT
 from epic100.cli.input_line import MISSING, NOTE, WRONG, Line
 from epic100.cli.run_record import NAME, short_path
-from epic100.settings import BASE_CONFIG, Settings, layered_settings
+from epic100.settings.config import BASE_CONFIG, Settings, layered_settings
 
 # Snakemake's own records of how each result was made.
 METADATA = ".snakemake/metadata"

@@ -174,7 +174,7 @@ def fill_migrate(parser: argparse.ArgumentParser) -> None:
 
 def fill_predict(parser: argparse.ArgumentParser) -> None:
     """Add the options of `predict`. Keys of the config have the descriptions of the config."""
-    from epic100.settings import PredictSettings, TimelineSettings
+    from epic100.settings.prediction import PredictSettings, TimelineSettings
 
     parser.epilog = PREDICT_EPILOG
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files of any format")

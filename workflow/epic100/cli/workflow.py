@@ -12,10 +12,8 @@ from typing import Any
 import yaml
 
 from epic100.base.disk import reading
-from epic100.base.errors import EpicError
-from epic100.base.folders import reject_untrusted_config
-from epic100.base.names import did_you_mean, nearest_file
-from epic100.base.shipped import ROOT, existing_path
+from epic100.base.errors import EpicError, did_you_mean, nearest_file
+from epic100.base.shipped import ROOT, existing_path, reject_untrusted_config
 from epic100.settings.layers import merge, read_layer
 
 # A word NAME=VALUE is a key of the config if the name has a dot, as train.epochs. No option of

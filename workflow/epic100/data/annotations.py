@@ -16,8 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from epic100.base.disk import reading
-from epic100.base.errors import EpicError
-from epic100.base.names import NAME, NAME_WORDS
+from epic100.base.errors import NAME, NAME_WORDS, EpicError
 from epic100.base.text_table import read_table
 from epic100.data.segment_list import COLUMNS, NO_LABEL
 from epic100.video.sheet import Video

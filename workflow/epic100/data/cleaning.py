@@ -21,7 +21,7 @@ from epic100.data.drop_reasons import COLUMNS as DROPPED_COLUMNS
 from epic100.data.drop_reasons import DropReason, is_damage, reason_type
 from epic100.data.pairs import pair_table, write_pairs
 from epic100.data.segment_list import SECONDS, read_segments, row_numbers_by, write_segments
-from epic100.settings import Participants
+from epic100.settings.data import Participants
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
 from epic100.video.scan_table import DAMAGED, MISSING, UNREADABLE, ScanRow, read_scan_table

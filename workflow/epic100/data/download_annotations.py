@@ -8,8 +8,7 @@ from pathlib import Path
 
 from epic100.base.atomic import write_text
 from epic100.base.disk import Checksum, digest
-from epic100.base.errors import EpicError
-from epic100.base.names import URL_WORDS, is_url
+from epic100.base.errors import URL_WORDS, EpicError, is_url
 from epic100.base.text_table import read_table
 from epic100.data.fetch import fetch
 from epic100.data.official_lists import CLASS_LISTS, DATA_SET, LISTS

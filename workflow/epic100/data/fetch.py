@@ -18,10 +18,9 @@ from typing import Any, BinaryIO
 
 from epic100.base.atomic import writing
 from epic100.base.disk import Checksum, digest
-from epic100.base.errors import EpicError
-from epic100.base.folders import lock
+from epic100.base.errors import URL_WORDS, EpicError, is_url
+from epic100.base.lock import lock
 from epic100.base.log import Progress
-from epic100.base.names import URL_WORDS, is_url
 
 log = logging.getLogger(__name__)
 

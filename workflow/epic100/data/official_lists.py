@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from epic100.base.names import NAME, printable, whole_number
+from epic100.base.errors import NAME, printable, whole_number
 from epic100.base.text_table import read_own_table, read_table
 
 DATA_SET = "EPIC-KITCHENS-100"

@@ -14,11 +14,10 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from epic100.base.disk import Checksum, digest, read_text, reading
-from epic100.base.errors import EpicError
-from epic100.base.names import is_url
+from epic100.base.errors import EpicError, is_url
 from epic100.data.fetch import fetch, rejection
-from epic100.settings import TrainSettings
-from epic100.settings.values import AUTO
+from epic100.settings.section import AUTO
+from epic100.settings.training import TrainSettings
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from epic100.base.atomic import copy_file, write_text, writing
-from epic100.base.folders import new_folder
+from epic100.base.atomic import copy_file, new_folder, write_text, writing
 from epic100.pages.browse_clips import place_clips
 
 log = logging.getLogger(__name__)

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from epic100.base.atomic import link_or_copy
 from epic100.base.errors import EpicError
-from epic100.base.folders import link_or_copy
 from epic100.base.guarded import FileError, call
 from epic100.base.text_table import read_own_table, write_table
 from epic100.data.segment_list import read_segments, row_numbers_by
 from epic100.pages.browse_data import PREDICTED
 from epic100.pages.clip_cutter import VERSION, Clip, cut_video
-from epic100.settings import ScanLimits
+from epic100.settings.data import ScanLimits
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
 from epic100.video.jobs import complete

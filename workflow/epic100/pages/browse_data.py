@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from epic100.base.atomic import links
 from epic100.base.disk import read_json
-from epic100.base.errors import EpicError
-from epic100.base.folders import links
-from epic100.base.names import printable
+from epic100.base.errors import EpicError, printable
 from epic100.base.text_table import read_own_table, read_table
 from epic100.data.annotations import load_splits
 from epic100.data.drop_reasons import read_dropped, reason_type

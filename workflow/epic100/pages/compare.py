@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from epic100.base.atomic import write_text
-from epic100.base.folders import links
+from epic100.base.atomic import links, write_text
 from epic100.pages.bootstrap import RESAMPLES
 from epic100.pages.compared_runs import GROUPS, KEYS, Comparison, Run, what_differs
 from epic100.pages.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION

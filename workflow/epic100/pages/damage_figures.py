@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from epic100.base.durations import time_unit
+from epic100.base.errors import time_unit
 from epic100.pages.figure_style import (
     BLACK,
     GREEN,

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from epic100.base.durations import in_words, time_unit
+from epic100.base.errors import in_words, time_unit
 from epic100.pages.figure_style import (
     BLACK,
     BLUE,

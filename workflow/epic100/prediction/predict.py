@@ -18,9 +18,8 @@ from typing import Any
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.base.gpu import look_for_gpus
 from epic100.base.machine import usable_cores, workers_for
-from epic100.base.processes import Placement, choose_device, run_processes
+from epic100.base.processes import Placement, choose_device, look_for_gpus, run_processes
 from epic100.data.segment_list import read_clean_list
 from epic100.model.model_file import TrainedModel, load_model, split_outputs
 from epic100.model.views import chosen_views, cost_of_views
@@ -28,7 +27,7 @@ from epic100.prediction.encoder import MODEL, source_of_model
 from epic100.prediction.shards import Shards
 from epic100.prediction.work import PredictionJob, work_items
 from epic100.scoring.predictions import Predictions, write_predictions
-from epic100.settings import PredictSettings
+from epic100.settings.prediction import PredictSettings
 from epic100.video.sheet import find_files
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from epic100.base.text_table import write_table
 from epic100.data.official_lists import ClassNames
 from epic100.prediction.clip_outputs import ClipPlan
 from epic100.scoring.predictions import Predictions, marginals
-from epic100.settings import TimelineSettings
+from epic100.settings.prediction import TimelineSettings
 from epic100.video.scan_table import ranges_of
 
 # Number of classes that are listed for each clip.

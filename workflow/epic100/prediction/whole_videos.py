@@ -13,9 +13,8 @@ from typing import Any
 
 from epic100.base.atomic import write_text
 from epic100.base.disk import read_json
-from epic100.base.errors import EpicError
-from epic100.base.gpu import gpus_to_use, look_for_gpus
-from epic100.base.names import CONTROL, shown
+from epic100.base.errors import CONTROL, EpicError, shown
+from epic100.base.processes import gpus_to_use, look_for_gpus
 from epic100.pages.film import add_film
 from epic100.prediction.clip_outputs import (
     ScannedVideo,
@@ -29,7 +28,7 @@ from epic100.prediction.shards import remove_shards
 from epic100.prediction.timeline import SUFFIXES, build_timeline, sibling, write_timeline
 from epic100.prediction.timeline_model import ModelInUse
 from epic100.scan import scan_participant
-from epic100.settings import PredictSettings, TimelineSettings
+from epic100.settings.prediction import PredictSettings, TimelineSettings
 from epic100.video.index import FrameError, VideoIndex, build_index
 from epic100.video.index_file import index_path, load_index
 from epic100.video.mp4_copy import make_copy

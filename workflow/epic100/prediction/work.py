@@ -10,7 +10,7 @@ import pandas as pd
 
 from epic100.data.segment_list import row_numbers_by
 from epic100.prediction.encoder import Source
-from epic100.settings import PredictSettings
+from epic100.settings.prediction import PredictSettings
 
 # Maximum number of segments of an item. A process that is killed loses only its unfinished item.
 SEGMENTS_PER_ITEM = 64

@@ -11,9 +11,9 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
 from epic100.base.errors import EpicError
-from epic100.base.gpu import unusable
 from epic100.base.log import Progress
 from epic100.base.own_modules import use_modules
+from epic100.base.processes import unusable
 from epic100.clips.dataset import EpicSegmentVideoDataset, collate_in_one
 from epic100.clips.defects import ended_workers_are_errors
 from epic100.model.forward import Compute, open_model

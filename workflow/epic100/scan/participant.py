@@ -27,8 +27,7 @@ from epic100.base.errors import EpicError
 from epic100.base.guarded import FileError, ProcessError, call
 from epic100.scan.clock import clock_finding
 from epic100.scan.worker import scan_file
-from epic100.settings import ScanLimits
-from epic100.settings.videos import SCAN_VERSION
+from epic100.settings.data import SCAN_VERSION, ScanLimits
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import write_indexes
 from epic100.video.jobs import complete, read_stored_result, store_result

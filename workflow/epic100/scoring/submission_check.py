@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from epic100.base.names import printable
+from epic100.base.errors import printable
 from epic100.data.drop_reasons import read_drop_types
 
 OUTPUTS = ("verb_output", "noun_output")

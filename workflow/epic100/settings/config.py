@@ -1,5 +1,6 @@
 """The complete config: all sections, the runs of a sweep, and checks of keys against each other."""
 
+import copy
 import itertools
 import json
 import os
@@ -11,20 +12,27 @@ from typing import Any, ClassVar, Self
 
 from pydantic import ValidationError, model_validator
 
-from epic100.settings.inputs import (
+from epic100.base.shipped import ROOT, existing_path
+from epic100.settings.data import (
     Annotations,
     Classes,
+    Cleaning,
     Minikitchen,
     OfficialLists,
     Participants,
+    ScanLimits,
     Videos,
 )
-from epic100.settings.prediction import FeatureSettings, PredictSettings, TimelineSettings
-from epic100.settings.results import BrowseSettings, ExportSettings
-from epic100.settings.section import Section, key, sentence_of
+from epic100.settings.layers import merge, read_layer
+from epic100.settings.prediction import (
+    BrowseSettings,
+    ExportSettings,
+    FeatureSettings,
+    PredictSettings,
+    TimelineSettings,
+)
+from epic100.settings.section import RunName, Section, checked_section, key, sentence_of
 from epic100.settings.training import Modules, Sweep, TrainSettings
-from epic100.settings.values import RunName
-from epic100.settings.videos import Cleaning, ScanLimits
 
 RESULTS = "results"
 RUNS = f"{RESULTS}/runs"
@@ -218,3 +226,48 @@ def runs_to_compare(
     only_named_runs = list(own) == [None] and finished and None not in finished
     to_make = [] if only_named_runs else list(own)
     return to_make, [run for run in finished if run not in to_make]
+
+
+BASE_CONFIG = "config/config.yaml"
+
+
+def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] = ()) -> Settings:
+    """Check a config and fill in the defaults.
+
+    Args:
+        config: The config, as Snakemake has merged it.
+        files: The files that it was read from, which are checked first.
+
+    Raises:
+        EpicError: Keys or values are wrong. The message has a line for each.
+    """
+    for file in files:
+        read_layer(file)
+    return checked_section(Settings, config, "config: ")
+
+
+def layered_settings(
+    overlays: Sequence[str | os.PathLike],
+    directory: str | os.PathLike = "",
+    typed: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read the config that Snakemake would use in `directory` with these `--configfile`s.
+
+    The base is `config/config.yaml` of the folder, or the shipped one if the folder has none. The
+    overlays are merged into it key by key, in order.
+
+    Args:
+        overlays: Paths of further config files, of the current folder or shipped.
+        directory: The working folder of the run.
+        typed: Keys of the command line, which go over all files.
+
+    Raises:
+        EpicError: A file is missing or is not YAML, or a key or value in it is wrong.
+    """
+    base = Path(directory) / BASE_CONFIG
+    first = base if base.is_file() else ROOT / BASE_CONFIG
+    files = [str(first), *map(existing_path, overlays)]
+    config: dict[str, Any] = {}
+    for layer in [*map(read_layer, files), copy.deepcopy(typed or {})]:
+        merge(config, layer)
+    return checked_section(Settings, config, "config: ")

@@ -10,8 +10,7 @@ from typing import Any
 import yaml
 
 from epic100.base.disk import read_text
-from epic100.base.errors import EpicError
-from epic100.base.names import nearest_file
+from epic100.base.errors import EpicError, nearest_file
 from epic100.base.shipped import ROOT
 
 # The maximum number of values of a config. The largest of a sweep has a few hundred.

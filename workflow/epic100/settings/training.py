@@ -11,13 +11,20 @@ from pydantic import (
 )
 
 from epic100.settings.section import (
+    AUTO,
+    FileOrUrl,
+    FilePath,
+    Heads,
+    Module,
     Section,
+    Share,
     extras_of,
     key,
+    like,
     similar_or_known,
+    unique,
     value_of,
 )
-from epic100.settings.values import AUTO, FileOrUrl, FilePath, Heads, Module, Share, like, unique
 
 
 class OnDevice(Section):

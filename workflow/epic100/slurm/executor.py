@@ -30,8 +30,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from epic100.base.atomic import write_text
 from epic100.base.disk import read_json, read_text
 from epic100.base.errors import EpicError
-from epic100.base.jobs import newest_file
-from epic100.base.lock import note_lock
+from epic100.base.lock import newest_file, note_lock
 from epic100.slurm.queue import (
     SlurmJob,
     jobs_in_accounts,

@@ -17,10 +17,8 @@ from snakemake_executor_plugin_slurm import partitions as plugin
 from snakemake_executor_plugin_slurm.utils import parse_time_to_minutes
 
 from epic100.base.disk import read_text
-from epic100.base.errors import EpicError
-from epic100.base.folders import reject_untrusted
-from epic100.base.names import did_you_mean
-from epic100.base.shipped import ROOT
+from epic100.base.errors import EpicError, did_you_mean
+from epic100.base.shipped import ROOT, reject_untrusted
 from epic100.slurm.queue import option_of, run
 
 PARTITIONS_FILE = Path("profiles/partitions.yaml")

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from epic100.base.gpu import look_for_gpus
-from epic100.base.processes import choose_device, run_processes
-from epic100.settings import TrainSettings
+from epic100.base.processes import choose_device, look_for_gpus, run_processes
+from epic100.settings.training import TrainSettings
 from epic100.training.train import train
 
 

@@ -15,7 +15,7 @@ from epic100.base.machine import usable_cores, workers_for
 from epic100.base.processes import Placement
 from epic100.data.segment_list import NO_LABEL, read_clean_list
 from epic100.model.precision import dtype_of, lies_channels_last
-from epic100.settings import TrainSettings
+from epic100.settings.training import TrainSettings
 from epic100.training.recipe import (
     LOADERS,
     NO_VALIDATION,

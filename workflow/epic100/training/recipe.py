@@ -26,7 +26,7 @@ from epic100.model.hugging_face import BACKBONE, backbone_config
 from epic100.model.hugging_face_folder import HuggingFaceFolder
 from epic100.model.precision import dtype_of
 from epic100.model.registered import HEAD, HeadOf
-from epic100.settings import TrainSettings
+from epic100.settings.training import TrainSettings
 
 # A recipe states what is learned. After `training.plan` it also states how a machine learns it.
 Recipe: TypeAlias = Config

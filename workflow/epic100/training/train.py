@@ -26,17 +26,16 @@ from torch import Tensor, nn
 
 from epic100.base.atomic import copy_file
 from epic100.base.errors import EpicError
-from epic100.base.gpu import look_for_gpus, unusable
 from epic100.base.machine import processor_name
 from epic100.base.own_modules import code_digests, use_modules
-from epic100.base.processes import Placement, choose_device
+from epic100.base.processes import Placement, choose_device, look_for_gpus, unusable
 from epic100.base.stop import end_workers
 from epic100.clips.defects import ended_workers_are_errors
 from epic100.data.pairs import pairs_path, read_pairs
 from epic100.data.segment_list import read_clean_list
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.model.weights import fit_weights, read_weights
-from epic100.settings import TrainSettings
+from epic100.settings.training import TrainSettings
 from epic100.training.hooks import START_WEIGHTS, SaveHook, bare, batch_norms
 from epic100.training.plan import plan_run
 from epic100.training.recipe import Recipe, build_config, custom_hooks, model_config

@@ -25,7 +25,9 @@ from epic100.base.errors import EpicError
 from epic100.data.pairs import pair_table, pairs_path, read_pairs, write_pairs
 from epic100.data.segment_list import COLUMNS, write_segments
 from epic100.prediction.predict import predict
-from epic100.settings import Classes, Modules, PredictSettings, TrainSettings
+from epic100.settings.data import Classes
+from epic100.settings.prediction import PredictSettings
+from epic100.settings.training import Modules, TrainSettings
 from epic100.training.train import train
 
 

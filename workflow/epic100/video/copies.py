@@ -21,7 +21,7 @@ from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.base.guarded import FileError, ProcessError, call
 from epic100.base.text_table import write_table
-from epic100.settings import ProxySettings, ScanLimits
+from epic100.settings.data import ProxySettings, ScanLimits
 from epic100.video.copy_encoder import copy_video, same_clock
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index, write_indexes

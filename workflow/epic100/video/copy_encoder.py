@@ -22,7 +22,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import DiskError
 from epic100.base.guarded import FileError
-from epic100.settings import ProxySettings
+from epic100.settings.data import ProxySettings
 from epic100.video.ffmpeg import error_text, opened
 from epic100.video.index import ANOTHER_FILE, VideoIndex, build_index
 

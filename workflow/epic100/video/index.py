@@ -21,10 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from epic100.base.disk import HashedFile
-from epic100.base.errors import EpicError
+from epic100.base.errors import EpicError, shown
 from epic100.base.guarded import FileError, call
-from epic100.base.names import shown
-from epic100.settings import ScanLimits
+from epic100.settings.data import ScanLimits
 from epic100.video.facts import StreamFacts, facts_of
 from epic100.video.ffmpeg import COPY, ENCODE, begins_entry, demuxed, make_mp4, opened
 from epic100.video.packet_table import COLUMNS, PACKET, RECORDED

@@ -17,10 +17,10 @@ import av
 import numpy as np
 
 from epic100.base.atomic import writing
+from epic100.base.errors import shown
 from epic100.base.guarded import FileError, call
 from epic100.base.log import Progress
-from epic100.base.names import shown
-from epic100.settings import ScanLimits
+from epic100.settings.data import ScanLimits
 from epic100.video.ffmpeg import COPIED, begins_entry, demuxed, opened
 from epic100.video.index import FrameError, VideoIndex, index_packets
 from epic100.video.mp4_encoder import encode

@@ -14,8 +14,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from epic100.base.disk import retry_disk
-from epic100.base.errors import EpicError
-from epic100.base.names import MD5, NAME, NAME_WORDS, URL_WORDS, is_url
+from epic100.base.errors import MD5, NAME, NAME_WORDS, URL_WORDS, EpicError, is_url
 from epic100.base.text_table import read_table
 
 REQUIRED = ("video_id", "participant_id", "split", "fps", "duration")

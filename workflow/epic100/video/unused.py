@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from epic100.base.names import meant
+from epic100.base.errors import meant
 from epic100.video.sheet import FILMS, Video
 
 # Browsers and programs write a download to a file that ends so until it is complete.
