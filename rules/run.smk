@@ -6,13 +6,14 @@ import signal
 from epic100.base.lock import end_if_not_newest
 from epic100.base.lock import note_lock, open_lock_of_killed_run
 from epic100.base.machine import handle_in_thread
-from epic100.cli.run_record import write_record
 from epic100.cli.start import (
     reject_missing_videos,
     reject_missing_weights,
     reject_other_encoders,
+    request_of,
+    try_training,
 )
-from epic100.cli.trials import request_of, try_training
+from epic100.cli.where import write_record
 
 
 def reject_what_would_fail(planned):
@@ -60,5 +61,5 @@ onstart:
             reject_what_would_fail(planned)
         except EpicError as error:
             raise WorkflowError(str(error)) from error
-        write_record("results" if SWEEP else HOME, RECORD)
+        write_record(CONFIG, workflow.overwrite_configfiles, INPUT_FILES, HERE)
         forget_scans_to_repeat(planned)

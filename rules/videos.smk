@@ -1,9 +1,7 @@
 # This reads the video sheet, and finds the participants of the run and the videos that are on disk.
 
-from epic100.cli.input_videos import find_archive
-from epic100.cli.input_line import MISSING, NOTE, WRONG
+from epic100.cli.input_videos import MISSING, NOTE, WRONG, find_archive
 from epic100.cli.inputs import InputFiles, read_inputs
-from epic100.cli.run_record import record_of
 from epic100.cli.where import where_am_i
 
 SHEET = shipped(CONFIG.videos.sheet)
@@ -16,7 +14,6 @@ VIDEOS, CHOSEN, FILES = ARCHIVE.videos, ARCHIVE.chosen, ARCHIVE.files
 INPUT_FILES = InputFiles.of(CONFIG, HERE)
 INPUTS = []
 if workflow.is_main_process:
-    RECORD = record_of(CONFIG, workflow.overwrite_configfiles, INPUT_FILES, HERE)
     INPUTS += where_am_i(CONFIG, workflow.overwrite_configfiles, HERE)
     INPUTS += read_inputs(CONFIG, INPUT_FILES, ARCHIVE)
 if wrong := [line.words for line in INPUTS if line.state == WRONG]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from epic100.cli import trials
+from epic100.cli import start
 from epic100.cli.program import main
 from support.archive import VIDEOS, configure
 
@@ -79,7 +79,7 @@ def test_only_a_file_that_the_run_neither_makes_nor_fetches_is_missing(
     config, exit_code, text, tmp_path, monkeypatch, screen
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(trials, "_answer", lambda request: "passed")
+    monkeypatch.setattr(start, "_answer", lambda request: "passed")
     (tmp_path / "config.yaml").write_text(config)
     assert main(CALL) == exit_code
     assert text in "".join(screen())

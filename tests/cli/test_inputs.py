@@ -12,8 +12,14 @@ from unittest.mock import patch
 import pandas as pd
 import pytest
 
-from epic100.cli.input_line import MISSING, NOTE, WRONG, Line
-from epic100.cli.input_videos import archive_lines, find_archive
+from epic100.cli.input_videos import (
+    MISSING,
+    NOTE,
+    WRONG,
+    Line,
+    archive_lines,
+    find_archive,
+)
 from epic100.cli.inputs import STORED_LINES, InputFiles, read_inputs
 from epic100.cli.program import main
 from epic100.cli.where import where_am_i

@@ -15,8 +15,7 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.cli.input_line import NOTE, OK, Line
-from epic100.cli.input_videos import find_archive
+from epic100.cli.input_videos import NOTE, OK, Line, find_archive
 from epic100.cli.inputs import InputFiles, read_inputs
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.settings.config import layered_settings

@@ -8,8 +8,7 @@ from operator import attrgetter
 import pytest
 from snakemake.cli import get_argument_parser, parse_config
 
-from epic100.cli.program import COMMANDS, main
-from epic100.cli.words import TARGETS
+from epic100.cli.program import COMMANDS, TARGETS, main
 from epic100.cli.workflow import snakemake_command
 from epic100.settings.config import read_settings
 from support.checkout import ROOT, call, epic100, python, said

@@ -10,8 +10,8 @@ from importlib.metadata import distribution
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.cli import trials
-from epic100.cli.trials import LOG, PASSED, request_of, try_training
+from epic100.cli import start
+from epic100.cli.start import LOG, PASSED, request_of, try_training
 from epic100.settings.config import read_settings
 from support.checkout import ROOT
 from support.small_runs import DEMO, SMALL
@@ -170,7 +170,7 @@ def test_a_trial_is_made_again_after_a_change(requested, tmp_path, monkeypatch, 
     (tmp_path / "base.py").write_text("")
     (tmp_path / "recipe.py").write_text("_base_ = [\n    'base.py',\n]\n")
     answers = ["passed", "passed"]
-    monkeypatch.setattr(trials, "_answer", lambda request: answers.pop())
+    monkeypatch.setattr(start, "_answer", lambda request: answers.pop())
     change = {"config": "recipe.py", "modules": module(tmp_path, "")}
     for _ in range(2):
         try_training(requested(**change), print)
@@ -179,7 +179,7 @@ def test_a_trial_is_made_again_after_a_change(requested, tmp_path, monkeypatch, 
         change["options"] = {"optim_wrapper.optimizer.lr": 0.1}
     elif changed == "version":
         monkeypatch.setattr(
-            trials, "distributions", lambda name: [distribution("torch")][: name == "torch"]
+            start, "distributions", lambda name: [distribution("torch")][: name == "torch"]
         )
     else:
         (tmp_path / changed).write_text("# changed")
@@ -191,7 +191,7 @@ def test_a_trial_is_made_again_after_a_change(requested, tmp_path, monkeypatch, 
 def test_a_trial_that_does_not_finish_stops_no_run(requested, tmp_path, monkeypatch, broken):
     # No Python starts with this value.
     monkeypatch.setenv("PYTHONHASHSEED", "none" if broken == "no Python" else "0")
-    monkeypatch.setattr(trials, "LIMIT_SECONDS", 1)
+    monkeypatch.setattr(start, "LIMIT_SECONDS", 1)
     lines = []
     assert not try_training(requested(), lines.append)
     assert lines[1] == f"Trial: it did not finish; {LOG} has the details"
@@ -200,7 +200,7 @@ def test_a_trial_that_does_not_finish_stops_no_run(requested, tmp_path, monkeypa
 
 def test_a_signal_ends_a_trial_without_a_trace(requested, tmp_path):
     code = (
-        "import json, sys; from epic100.cli.trials import *\n"
+        "import json, sys; from epic100.cli.start import *\n"
         "try_training(json.loads(sys.argv[1]), print)"
     )
     process = subprocess.Popen(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from epic100.base.errors import EpicError
 from epic100.base.log import log, rule_log
-from epic100.cli.trials import try_training
+from epic100.cli.start import try_training
 from epic100.data.start_weights import StartWeights, fetch_weights
 
 with rule_log(snakemake.log[0]):

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT, existing_path, reject_untrusted_config
-from epic100.cli.input_line import MISSING, NOTE, OK, WRONG, Line
-from epic100.cli.input_videos import find_archive
+from epic100.cli.input_videos import MISSING, NOTE, OK, WRONG, Line, find_archive
 from epic100.cli.inputs import InputFiles, read_inputs
-from epic100.cli.trials import request_of, try_training
+from epic100.cli.start import request_of, try_training
 from epic100.cli.where import where_am_i
 from epic100.cli.workflow import reject_missing, separate_keys, shipped
 from epic100.data.start_weights import check_weights, start_weights

@@ -1,18 +1,17 @@
 """Check the contents of CSVs, official lists and finished models, alone and against each other."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
 from epic100.base.disk import digest
 from epic100.base.errors import EpicError
-from epic100.cli.input_line import NOTE, OK, WRONG, Line, some
-from epic100.cli.input_videos import Archive
+from epic100.cli.input_videos import NOTE, OK, WRONG, Archive, Line, some
 from epic100.data.annotations import read_annotations
-from epic100.data.official_lists import CLASS_LISTS, read_class_list, read_list
+from epic100.data.official_lists import CLASS_LISTS, LISTS, read_class_list, read_list
 from epic100.data.segment_list import NO_LABEL
 from epic100.settings.config import HEADS_FOR, Settings
-from epic100.video.sheet import Video
+from epic100.video.sheet import SPLITS
 
 # If more of the segments of a split begin after the end of their video, their times are wrong.
 MAX_LATE_SHARE = 0.5
@@ -20,149 +19,138 @@ MAX_LATE_SHARE = 0.5
 MAX_RATIO = 200
 
 
-def table_lines(
-    csvs: Mapping[str, str], lists: Mapping[str, str], config: Settings, archive: Archive
-) -> Iterator[Line]:
+def table_lines(paths: Mapping[str, str], config: Settings, archive: Archive) -> Iterator[Line]:
     """Read all annotations and official lists, and report what is wrong with them.
 
     Args:
-        csvs: The existing annotation files by split.
-        lists: The existing official lists by key.
+        paths: The existing annotation files by split, and official lists by key.
         config: The config of the run.
         archive: The videos of its sheet.
     """
     tables: dict[str, pd.DataFrame] = {}
-    by_id = {video.video_id: video for video in archive.videos}
-    for split, path in csvs.items():
+    videos = {video.video_id: video for video in archive.videos}
+    for split in filter(paths.__contains__, SPLITS):
         try:
-            tables[split] = read_annotations(
-                path, by_id, split=split, **config.annotation_arguments
+            table = read_annotations(
+                paths[split], videos, split=split, **config.annotation_arguments
             )
         except EpicError as error:
             yield Line(WRONG, "annotations", str(error))
+            continue
+        # Each segment gets the participant and the duration of its video.
+        of_segments = [videos[video_id] for video_id in table["video_id"]]
+        table["participant_id"] = [video.participant_id for video in of_segments]
+        table["duration"] = [video.duration for video in of_segments]
+        tables[split] = table
     if tables:
         counts = ", ".join(f"{split} {len(table):,}" for split, table in tables.items())
         yield Line(OK, "annotations", f"segments: {counts}")
-        yield from _late_lines(tables, csvs, config, archive)
-        yield from _empty_split_lines(tables, csvs, config, archive)
-        yield from _shared_id_lines(tables, csvs)
-    for key, path in lists.items():
+        yield from _late_lines(tables, paths, config)
+        yield from _empty_split_lines(tables, paths, config, archive)
+        yield from _shared_id_lines(tables, paths)
+    for key in filter(paths.__contains__, (*LISTS, *CLASS_LISTS)):
         try:
-            yield from (
-                _unseen_lines(path, tables, by_id)
-                if key == "unseen_participants"
-                else _class_lines(key, path, tables, config)
-            )
+            yield from _list_lines(key, paths[key], tables, config)
         except EpicError as error:
             yield Line(WRONG, "evaluate", str(error))
 
 
 def _late_lines(
-    tables: Mapping[str, pd.DataFrame], csvs: Mapping[str, str], config: Settings, archive: Archive
+    tables: Mapping[str, pd.DataFrame], paths: Mapping[str, str], config: Settings
 ) -> Iterator[Line]:
     """Report segments after the end of their video, and durations in another unit."""
-    durations = {video.video_id: video.duration for video in archive.videos}
     sheet = config.videos.sheet
     for split, table in tables.items():
-        lengths = table["video_id"].map(durations)
-        is_late = table["start_seconds"] >= lengths
+        is_late = table["start_seconds"] >= table["duration"]
         if is_late.any():
             is_often = is_late.mean() > MAX_LATE_SHARE and not config.videos.subset
             yield Line(
                 WRONG if is_often else NOTE,
                 "annotations",
-                f"{csvs[split]}: {is_late.sum()} of {len(table)} segments begin after the end of "
+                f"{paths[split]}: {is_late.sum()} of {len(table)} segments begin after the end of "
                 f"their video by {sheet}, such as {table['narration_id'][is_late].iloc[0]}, and "
                 "would be left out; correct their times (HH:MM:SS, no minutes for seconds), or "
                 "the duration there (seconds)",
             )
-        last_stops = table.groupby("video_id")["stop_seconds"].max()
-        ratios = last_stops.index.map(durations) / last_stops
-        if len(ratios) and ratios.median() > MAX_RATIO:
+        last = table.groupby("video_id")[["stop_seconds", "duration"]].max()
+        ratio = (last["duration"] / last["stop_seconds"]).median()
+        if ratio > MAX_RATIO:  # The median of no video is NaN.
             yield Line(
                 WRONG,
                 "videos",
-                f"{sheet}: durations are {ratios.median():,.0f} times the end of the last segment "
-                f"of {split}, such as {last_stops.index[0]}; expected seconds, no milliseconds",
+                f"{sheet}: durations are {ratio:,.0f} times the end of the last segment "
+                f"of {split}, such as {last.index[0]}; expected seconds, no milliseconds",
             )
 
 
 def _empty_split_lines(
-    tables: Mapping[str, pd.DataFrame], csvs: Mapping[str, str], config: Settings, archive: Archive
+    tables: Mapping[str, pd.DataFrame], paths: Mapping[str, str], config: Settings, archive: Archive
 ) -> Iterator[Line]:
     """Report splits with labels of which the sheet or the config leaves no segment."""
-    participant_of = {video.video_id: video.participant_id for video in archive.videos}
     # A run trains and validates on these splits, so each of them needs segments.
     for split in filter(tables.__contains__, ("train", "val")):
-        participants = sorted(set(tables[split]["video_id"].map(participant_of)))
+        participants = sorted(set(tables[split]["participant_id"]))
         if not participants:
             yield Line(
                 WRONG,
                 "annotations",
-                f"{csvs[split]}: none of its rows has a video of {config.videos.sheet}, and "
+                f"{paths[split]}: none of its rows has a video of {config.videos.sheet}, and "
                 "`videos: subset: true` leaves them all out; compare the ids of the two files, "
                 "capitals too",
             )
-        elif not set(participants) & set(archive.chosen):
+        elif set(participants).isdisjoint(archive.chosen):
             yield Line(
                 WRONG,
                 "participants",
-                f"no segment of {split} is left: all of {csvs[split]} are of {some(participants)}, "
-                "whom `participants:` leaves out; keep one of them",
+                f"no segment of {split} is left: all of {paths[split]} are of "
+                f"{some(participants)}, whom `participants:` leaves out; keep one of them",
             )
 
 
-def _shared_id_lines(tables: Mapping[str, pd.DataFrame], csvs: Mapping[str, str]) -> Iterator[Line]:
+def _shared_id_lines(
+    tables: Mapping[str, pd.DataFrame], paths: Mapping[str, str]
+) -> Iterator[Line]:
     """Report ids of segments that are in two splits."""
-    ids = pd.concat(
-        [table[["narration_id"]].assign(split=split) for split, table in tables.items()]
-    )
-    twice = ids[ids["narration_id"].duplicated(keep=False)]
-    if len(twice):
-        name = twice["narration_id"].iloc[0]
-        files = " and ".join(
-            csvs[split] for split in twice.loc[twice["narration_id"] == name, "split"]
-        )
+    ids = pd.concat({split: table["narration_id"] for split, table in tables.items()})
+    shared = ids[ids.duplicated(keep=False)]
+    if len(shared):
+        name = shared.iloc[0]
+        splits = shared.index[shared == name].get_level_values(0)
         yield Line(
             WRONG,
             "annotations",
-            f"{files}: narration_id {name} is in both (such ids: "
-            f"{twice['narration_id'].nunique()}); expected an id in one split: predictions are "
-            "found by it",
+            f"{' and '.join(map(paths.__getitem__, splits))}: narration_id {name} is in both (such "
+            f"ids: {shared.nunique()}); expected an id in one split: predictions are found by it",
         )
 
 
-def _unseen_lines(
-    path: str, tables: Mapping[str, pd.DataFrame], videos: Mapping[str, Video]
-) -> Iterator[Line]:
-    """Report a list of unseen participants none of whom has a segment of val."""
-    unseen = set(read_list(path, "unseen_participants"))
-    video_ids: Iterable[str] = tables["val"]["video_id"] if "val" in tables else ()
-    participants = {videos[video_id].participant_id for video_id in video_ids}
-    if unseen and participants and not unseen & participants:
-        yield Line(
-            NOTE,
-            "evaluate",
-            f"{path}: none of its participants has a segment of val, so that `unseen` has no "
-            "metric; expected the list of the validation split, unless the archive is a part",
-        )
-
-
-def _class_lines(
+def _list_lines(
     key: str, path: str, tables: Mapping[str, pd.DataFrame], config: Settings
 ) -> Iterator[Line]:
-    """Report where a list of classes differs from the classes of config and annotations.
+    """Report where an official list differs from the config and the annotations.
 
     Args:
         key: The key of the list in `evaluate:`, such as `tail_verbs` or `verb_classes`.
         path: The list.
-        tables: The annotations by split.
+        tables: The annotations by split, with the participant of each segment.
         config: The config of the run.
     """
+    if key == "unseen_participants":
+        unseen = set(read_list(path, key))
+        of_val = set(tables["val"]["participant_id"]) if "val" in tables else set()
+        if unseen and of_val and unseen.isdisjoint(of_val):
+            yield Line(
+                NOTE,
+                "evaluate",
+                f"{path}: none of its participants has a segment of val, so that `unseen` has no "
+                "metric; expected the list of the validation split, unless the archive is a part",
+            )
+        return
     # The key `tail_verbs` or `verb_classes` is about the task `verb`.
     task = key.removeprefix("tail_").removesuffix("_classes").rstrip("s")
     count = getattr(config.classes, f"{task}s")
-    listed = set(read_class_list(path, key) if key in CLASS_LISTS else read_list(path, key))
+    has_names = key in CLASS_LISTS
+    listed = set(read_class_list(path, key) if has_names else read_list(path, key))
     if beyond := sorted(listed - set(range(count))):
         yield Line(
             WRONG,
@@ -170,14 +158,16 @@ def _class_lines(
             f"{path}: {task} {beyond[0]} is in it, but `classes: {task}s:` is {count}; expected "
             f"ids below that, in the file of `evaluate: {key}:`",
         )
-    if key in CLASS_LISTS and len(listed) < count:
+    if not has_names:
+        return
+    if len(listed) < count:
         yield Line(
             NOTE,
             "evaluate",
             f"{path}: names {len(listed)} of the {count} classes of `classes: {task}s:`; expected "
             "the same number in both",
         )
-    for split, table in tables.items() if key in CLASS_LISTS else ():
+    for split, table in tables.items():
         if unnamed := sorted(set(table[task]) - listed - {NO_LABEL}):
             yield Line(
                 WRONG,

@@ -1,4 +1,7 @@
-"""Find the files of the video sheet's videos, and report missing, doubled and unlisted ones."""
+"""Find the files of the video sheet's videos, and report missing, doubled and unlisted ones.
+
+A report consists of lines (`Line`), as those of the other inputs.
+"""
 
 import contextlib
 import os
@@ -7,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
+from typing import NamedTuple
 
 from epic100.base.shipped import ROOT, existing_path
-from epic100.cli.input_line import MISSING, NOTE, OK, SHOWN, WRONG, Line, some
 from epic100.settings.config import Settings
 from epic100.video.sheet import (
     LAYOUTS,
@@ -23,8 +26,31 @@ from epic100.video.sheet import (
 )
 from epic100.video.unused import unused_files, why_unused
 
+WRONG, MISSING, NOTE, OK = "WRONG", "MISSING", "note", "ok"
+# Maximum number of files, ids or participants that a line names.
+SHOWN = 3
 # Minimum bytes per second of a video file, even if it is a small copy of a still scene.
 MIN_BYTES_PER_SECOND = 100
+
+
+class Line(NamedTuple):
+    """A line about one input of a run, as `epic100 check` prints it.
+
+    Attributes:
+        state: `WRONG` stops every run, `MISSING` one that needs the file; `NOTE` and `OK` none.
+        topic: The section of the config that names the input.
+        words: The file, what is wrong with it, and what to do.
+    """
+
+    state: str
+    topic: str
+    words: str
+
+
+def some(names: list[str]) -> str:
+    """Write several names as a text with at most `SHOWN` of them: `a, b, c and 4 more`."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 @dataclass(frozen=True)

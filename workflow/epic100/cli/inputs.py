@@ -4,20 +4,20 @@
 wrong. The lines about their contents are stored until one of the files changes.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 
 from epic100.base.atomic import write_text
 from epic100.base.disk import digest, read_json
-from epic100.base.errors import EpicError, nearest_file
+from epic100.base.errors import nearest_file
 from epic100.base.shipped import ROOT, existing_path, own_version
-from epic100.cli.input_line import MISSING, NOTE, OK, WRONG, Line, some
-from epic100.cli.input_videos import Archive, archive_lines
+from epic100.cli.input_videos import MISSING, NOTE, OK, WRONG, Archive, Line, archive_lines, some
 from epic100.data.download_annotations import Pinned, read_pins
 from epic100.data.official_lists import CLASS_LISTS, LISTS, find_lists
 from epic100.settings.config import Settings
@@ -72,12 +72,11 @@ class InputFiles:
             pins={} if config.minikitchen else read_pins(existing_path(annotations.sheet, folder)),
         )
 
-    @property
+    @cached_property
     def tables(self) -> dict[str, str]:
         """The paths of the CSVs and lists that exist, by split or key."""
-        return {
-            key: path for key, path in {**self.csvs, **self.lists}.items() if os.path.isfile(path)
-        }
+        paths = {**self.csvs, **self.lists}
+        return {key: path for key, path in paths.items() if os.path.isfile(path)}
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -86,12 +85,11 @@ class InputFiles:
         The official CSVs are hashed in a hundredth of a second, so no digest is stored: it would be
         found by the date of a file, which may be anything.
         """
-        return {
-            key: str(
-                digest(path, self.pins[key].checksum.algorithm if key in self.pins else "sha256")
-            )
-            for key, path in self.tables.items()
-        }
+        digests = {}
+        for key, path in self.tables.items():
+            algorithm = self.pins[key].checksum.algorithm if key in self.pins else "sha256"
+            digests[key] = str(digest(path, algorithm))
+        return digests
 
     def contents(self, *keys: str) -> dict[str, str]:
         """Return the digests of files that a job reads, by key; the one of the sheet is `sheet`.
@@ -165,66 +163,49 @@ def _absent(files: InputFiles) -> Iterator[Line]:
 
 def _contents(files: InputFiles, config: Settings, archive: Archive) -> list[Line]:
     """Report on the contents of the files, by an earlier reading of the same files if possible."""
-    if not (files.tables or files.models):
+    models = [path for path in files.models if os.path.isfile(path)]
+    if not (files.tables or models):
         return []
     if importlib.util.find_spec("pandas") is None:
         return [Line(NOTE, "annotations", "are read by the jobs, whose packages are not here")]
-    digests = files.digests
-    models = {path: os.stat(path) for path in files.models if os.path.isfile(path)}
-    decisive = [
-        own_version(),
-        digests,
-        files.tables,
-        config.annotation_arguments,
-        config.export.reduce,
-        archive.chosen,
-        [asdict(video) for video in archive.videos],
-        {path: [state.st_size, state.st_mtime_ns] for path, state in models.items()},
-        {key: str(pin.checksum) for key, pin in files.pins.items()},
-    ]
-    decisive_digest = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
-    try:
+    # The lines depend on these values. All of them are written as text in one way only.
+    states = [(os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in models]
+    of_config = (config.annotation_arguments, config.export.reduce)
+    of_sheet = (archive.videos, archive.chosen)
+    question = repr((own_version(), files, files.digests, states, of_config, of_sheet))
+    fingerprint = hashlib.sha256(question.encode()).hexdigest()
+    # Without stored lines, or with a damaged file of them, the inputs are read.
+    with contextlib.suppress(ValueError, OSError, TypeError, KeyError):
         stored = read_json(STORED_LINES)
-        if stored["question"] == decisive_digest:
+        if stored["question"] == fingerprint:
             return [Line(*texts) for texts in stored["lines"]]
-    except (EpicError, OSError, UnicodeDecodeError, TypeError, KeyError):
-        pass  # Without stored lines, or with a damaged file of them, the inputs are read.
     # These modules import pandas, which takes half a second. Most calls have returned above.
     from epic100.cli.input_tables import model_lines, table_lines
 
     lines = [
-        *table_lines(
-            {split: path for split, path in files.tables.items() if split in files.csvs},
-            {key: path for key, path in files.tables.items() if key in files.lists},
-            config,
-            archive,
-        ),
-        *_official_lines(files, digests),
-        *model_lines(list(models), config),
+        *table_lines(files.tables, config, archive),
+        *_official_lines(files),
+        *model_lines(models, config),
     ]
-    write_text(
-        STORED_LINES,
-        json.dumps({"question": decisive_digest, "lines": [astuple(line) for line in lines]}),
-    )
+    write_text(STORED_LINES, json.dumps({"question": fingerprint, "lines": lines}))
     return lines
 
 
-def _official_lines(files: InputFiles, digests: Mapping[str, str]) -> Iterator[Line]:
+def _official_lines(files: InputFiles) -> Iterator[Line]:
     """Report files that are the official ones, and note if others of the config are not.
 
     Such files may be cut or edited. If no file is official, nothing is reported: the annotations
     are the user's own.
     """
-    is_official = {
-        key: digests[key] == str(files.pins[key].checksum) for key in digests if key in files.pins
-    }
-    edited = [files.tables[key] for key, same in is_official.items() if not same]
-    if edited and any(is_official.values()):
+    pinned = [key for key in files.digests if key in files.pins]
+    edited = [key for key in pinned if files.digests[key] != str(files.pins[key].checksum)]
+    if pinned and not edited:
+        yield Line(OK, "annotations", "are the official files, by their checksums")
+    elif len(edited) < len(pinned):
         yield Line(
             NOTE,
             "annotations",
-            f"not the official files, by their checksums, as others are: {some(edited)}; "
+            "not the official files, by their checksums, as others are: "
+            f"{some([files.tables[key] for key in edited])}; "
             "expected if you made them, else remove them and fetch them again",
         )
-    if is_official and not edited:
-        yield Line(OK, "annotations", "are the official files, by their checksums")

@@ -1,4 +1,6 @@
-"""Convert a lab's MMAction2 checkpoint, config and pair order to `model.pth`.
+"""Convert a lab's MMAction2 checkpoint to `model.pth`: `epic100 migrate model`.
+
+docs/migration.md describes the command.
 
 A checkpoint is a pickle, which can run code when it is loaded. Here it is loaded with torch's
 `weights_only`. What MMEngine 0.10 stores next to the weights (HistoryBuffer, NumPy scalars, even
@@ -8,6 +10,7 @@ A checkpoint does not say which verb-noun pair each output of its head means. Th
 file, or from the train list that the lab made its table from.
 """
 
+import argparse
 import os
 import re
 from collections import Counter
@@ -43,6 +46,31 @@ OURS: dict[str, dict[str, Any]] = {
     },
 }
 Pair = tuple[int, int]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write a lab's checkpoint as a model file of the workflow; return 0."""
+    if not options.pairs and not options.train_list:
+        raise EpicError(
+            "model: nothing says what the outputs stand for; give --pairs or --train-list"
+        )
+    counts = None
+    if options.train_list:
+        pairs, counts = pairs_in_output_order(options.train_list, options.order)
+    # The option --pairs replaces the order of the train list, whose counts stay.
+    if options.pairs:
+        pairs = read_pair_order(options.pairs)
+    lines = migrate_model(
+        options.checkpoint,
+        options.out,
+        pairs,
+        counts=counts,
+        config=options.config,
+        num_verbs=options.num_verbs,
+        num_nouns=options.num_nouns,
+    )
+    print("\n".join(lines))
+    return 0
 
 
 def read_checkpoint(path: str | os.PathLike) -> tuple[dict, dict]:
@@ -100,18 +128,18 @@ def migrate_model(
     """
     weights, meta = read_checkpoint(checkpoint)
     require_finite(checkpoint, weights)
-    if config is None and not isinstance(meta.get("cfg"), str):
+    # The config of the option, or else the one in the checkpoint, becomes one for `predict`.
+    if config:
+        where, lab_config = str(config), read_config(config)
+    elif isinstance(meta.get("cfg"), str):
+        where = f"config in {checkpoint}"
+        lab_config = parse_config(meta["cfg"], where, "give the config file with --config")
+    else:
         raise EpicError(f"{checkpoint}: holds no config of MMAction2 1.x; give it with --config")
-    where = str(config or f"config in {checkpoint}")
-    lab_config = (
-        read_config(config)
-        if config
-        else parse_config(meta["cfg"], where, "give the config file with --config")
-    )
     predict_config, notes = predicting_config(lab_config, where)
-    # Its `spec` is the model's config without keys that would load files.
+    # Model, steps, pairs and weights must fit together. Only the model without keys that would load
+    # files is used of these results.
     cleaned = clean_model(predict_config["model"], where)
-    # The result is not needed: this raises for a step that `predict` would reject later.
     clean_pipeline(test_pipeline_of(predict_config, where), where)
     outputs = predict_config["model"]["cls_head"]["num_classes"]
     if outputs != len(pairs):
@@ -119,13 +147,17 @@ def migrate_model(
             f"{where}: the head has {outputs} outputs, the pair order {len(pairs)} pairs; expected "
             "the very list, or table, that the labels of this training were made from"
         )
-    # The built model is not needed either: this raises if the weights are not of the config.
     build_untrusted(cleaned, weights, where, checkpoint)
     predict_config["model"] = cleaned.spec
+    # Without counts, all pairs are equally likely.
+    segments, prior = None, "no count, all alike"
+    if counts:
+        segments = counts.total()
+        prior = f"the {segments} segments of the train list"
     pairs_with_counts = [(verb, noun, counts[verb, noun] if counts else 1) for verb, noun in pairs]
     trained_on = {
         "split": "train",
-        "segments": counts.total() if counts else None,
+        "segments": segments,
         "epochs": _int_or_none(meta.get("epoch")),
         "seed": _int_or_none(meta.get("seed")),
         "load_from": str(checkpoint),
@@ -134,10 +166,9 @@ def migrate_model(
         TrainedModel(weights, pairs_with_counts, num_verbs, num_nouns, predict_config, trained_on),
         out,
     )
-    prior = f"the {counts.total()} segments of the train list" if counts else "no count, all alike"
+    epoch = trained_on["epochs"]
     return [
-        f"{out}: {len(weights)} weights, {len(pairs)} verb-noun pairs, "
-        f"epoch {trained_on['epochs']}",
+        f"{out}: {len(weights)} weights, {len(pairs)} verb-noun pairs, epoch {epoch}",
         f"prior of segments without a readable video: {prior}",
         *notes,
     ]
@@ -182,30 +213,33 @@ def predicting_config(lab: dict[str, Any], where: str) -> tuple[dict[str, Any], 
     Raises:
         EpicError: The config has another form, or a step that has no counterpart here.
     """
+    # The config is one of MMAction2 1.x.
     if "test_dataloader" not in lab or "model" not in lab:
-        hint = (
-            "; this is one of MMAction2 0.x, rewrite it in the form of 1.x" if "data" in lab else ""
-        )
+        is_older = "data" in lab
+        hint = "; this is one of MMAction2 0.x, rewrite it in the form of 1.x" if is_older else ""
         raise EpicError(f"{where}: expected `model` and `test_dataloader` of MMAction2 1.x{hint}")
-    head = lab["model"].get("cls_head") if isinstance(lab["model"], dict) else None
-    if not isinstance(head, dict) or type(head.get("num_classes")) is not int:
+    try:
+        outputs = lab["model"]["cls_head"]["num_classes"]
+    except (KeyError, TypeError):
+        outputs = None
+    if type(outputs) is not int:
         raise EpicError(f"{where}: model has no cls_head.num_classes; expected one head over pairs")
+    # Its test pipeline has the steps that a prediction needs.
     steps = test_pipeline_of(lab, where)
     translated, notes = _translate(steps, where)
     step_types = {step["type"] for step in translated}
     needed = {"OpenSegment", "DecodeSegment", "PackActionInputs"}
     if not needed <= step_types or step_types.isdisjoint(SAMPLERS):
-        steps_text = ", ".join(step["type"] for step in steps)
+        steps_text = ", ".join(step["type"] for step in steps) or "empty"
         raise EpicError(
-            f"{where}: its test pipeline is {steps_text or 'empty'}; "
-            "expected an opening step, SampleFrames or UniformSample, a decoding step and "
-            "PackActionInputs"
+            f"{where}: its test pipeline is {steps_text}; expected an opening step, SampleFrames "
+            "or UniformSample, a decoding step and PackActionInputs"
         )
-    clips = sampling_of(steps).clips
-    crops = 3 if any(step["type"] == "ThreeCrop" for step in steps) else 1
+    # Its views are a note, since the new pipeline has one clip and one crop.
+    crops = 3 if "ThreeCrop" in [step["type"] for step in steps] else 1
     notes.append(
         "its own test had these views; for the same, put into the workflow's config "
-        f"`predict: {{clips: {clips}, crops: {crops}}}`"
+        f"`predict: {{clips: {sampling_of(steps).clips}, crops: {crops}}}`"
     )
     return config_of(lab["model"], translated), notes
 

@@ -1,13 +1,14 @@
-"""The program `epic100`: its commands, its parser and its exit codes."""
+"""The program `epic100`: its commands, their options, its parser and its exit codes."""
 
 import argparse
 import os
 import pkgutil
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
 from epic100.base.errors import EpicError, did_you_mean, import_error
 from epic100.base.shipped import ROOT
@@ -27,28 +28,241 @@ submission.
   epic100 submission check results/submission.zip --split test
 """
 COMPLETION = "--print-completion"
-# Each command has a line for `--help` and the function that adds its options to a parser. The
-# parser's default `run` names the function that takes the options and returns an exit code. If the
-# default `passes_on` is true, words that the command does not know go to Snakemake.
+TARGETS = {
+    "all": "the submission, and all that is known of it",
+    "results/submission.pt": "scores of val, for the official tools",
+    "results/submission.zip": "scores of test, for the server",
+    "results/metrics.json": "the official metrics on val",
+    "results/report.html": "the report",
+    "results/model.pth": "the trained model",
+    "results/scan/P01.tsv": "what is damaged in the videos of a participant",
+    "results/clean/dropped.tsv": "each lost segment, with its reason",
+    "results/browse/index.html": "a page with each segment and its clip",
+    "results/timeline/P01_01.tsv": "actions along a complete video",
+    "results/features/P01.tsv": "features of complete videos; all_features: of all participants",
+    "results/detections.json": "timelines of a split, for the official tools",
+    "results/compare.html": "all runs side by side",
+    "results/clean/trainval.txt": "train and val as one list",
+    "results/videos.ok": "are all videos those of the sheet?",
+    "results/annotations.ok": "are all annotations the official ones?",
+}
+RUN_EPILOG = """\
+targets (a file, or a rule that makes one; without any, `all`):
+{}
+
+KEY=VALUE sets a key of the config: train.epochs=3, videos.root=/scratch/videos, run=long
+Every other word is Snakemake's own: results/submission.pt, -n, --configfile, --profile ...
+A file of config/ or profiles/ that this folder does not have is the one that ships.
+""".format("\n".join(f"  {target:30}{meaning}" for target, meaning in TARGETS.items()))
+PREDICT_EPILOG = """\
+For each video, four files are written: NAME.tsv, NAME.json (also the best classes of every clip),
+NAME.vtt (captions for a player) and NAME.activitynet.json; index.html shows all of them. The same
+command, run again, keeps what is finished and goes on where it was stopped. How clips are merged:
+docs/timeline.md.
+"""
+
+# The keys of the config that are options of `predict`, with the type that a typed text gets.
+PREDICT_KEYS: dict[str, type] = {
+    "timeline.stride": float,
+    "timeline.window": float,
+    "timeline.smooth": float,
+    "timeline.threshold": float,
+    "timeline.min_seconds": float,
+    "predict.device": str,
+    "predict.gpus": int,
+    "predict.batch_size": int,
+    "predict.workers": int,
+    "predict.encoder": str,
+}
+# The options of a command by name, with the arguments of argparse's `add_argument`.
+Options = Mapping[str, Mapping[str, Any]]
+# These options of Snakemake decide the config.
+CONFIG: Options = {
+    "--configfile": dict(
+        type=Path, nargs="+", default=[], help="over config/config.yaml, as given to epic100 run"
+    ),
+    "--directory": dict(type=Path, default=Path(), help="as given to epic100 run"),
+}
+# These name the annotations with the right classes of val.
+LABELS: Options = {
+    "--annotations": dict(
+        type=Path,
+        metavar="CSV",
+        help="EPIC_100_validation.csv, with the official lists beside it (default: the config's)",
+    ),
+    **CONFIG,
+}
+
+
+class Command(NamedTuple):
+    """A command of the program.
+
+    Attributes:
+        summary: Its line in `--help`.
+        run: Its function, which gets the options and returns an exit code. It is named by a text,
+            since its module may take seconds to import.
+        options: Its options.
+        one_of: More options, of which a call must have exactly one.
+        part: The word that must follow the name, such as `check` of `submission check`; or "".
+        part_summary: The line about this word in `--help`.
+        usage: The usage, if it is not the one that argparse writes.
+        epilog: The text below the options.
+        passes_on: Whether words that the command does not know go to Snakemake.
+    """
+
+    summary: str
+    run: str
+    options: Options
+    one_of: Options = {}
+    part: str = ""
+    part_summary: str = ""
+    usage: str | None = None
+    epilog: str | None = None
+    passes_on: bool = False
+
+
 COMMANDS = {
-    "demo": ("film a mini kitchen and run everything on it", "epic100.cli.words:fill_demo"),
-    "run": ("run the workflow in this folder", "epic100.cli.words:fill_run"),
-    "test": ("score a model on the validation split", "epic100.cli.words:fill_test"),
-    "score": ("say the official metrics of any model's scores", "epic100.cli.words:fill_score"),
-    "check": (
+    "demo": Command(
+        "film a mini kitchen and run everything on it",
+        "epic100.cli.workflow:run_demo",
+        {"--directory": dict(default="demo", help="where it is made (default: demo)")},
+        usage="epic100 demo [-h] [--directory DIR] [OPTION OF SNAKEMAKE ...]",
+        epilog="Every other word is Snakemake's own: -n, --cores 4, a target ...",
+        passes_on=True,
+    ),
+    "run": Command(
+        "run the workflow in this folder",
+        "epic100.cli.workflow:run",
+        {},
+        usage="epic100 run [-h] [TARGET ...] [KEY=VALUE ...] [OPTION OF SNAKEMAKE ...]",
+        epilog=RUN_EPILOG,
+        passes_on=True,
+    ),
+    "test": Command(
+        "score a model on the validation split",
+        "epic100.cli.workflow:run_test",
+        {
+            "model": dict(metavar="MODEL", type=Path, help="a model file, wherever it is"),
+            "--name": dict(help="folder in results/runs (default: the name of the file)"),
+        },
+        usage="epic100 test MODEL [--name NAME] [KEY=VALUE ...] [OPTION OF SNAKEMAKE ...]",
+        epilog="A checkpoint of MMAction2 becomes a model file with: epic100 migrate model",
+        passes_on=True,
+    ),
+    "score": Command(
+        "say the official metrics of any model's scores",
+        "epic100.cli.score:score",
+        {
+            "file": dict(type=Path, metavar="FILE", help=".zip, .pt or .pkl (docs/results.md)"),
+            **LABELS,
+            "--json": dict(action="store_true", help="print the metrics as JSON"),
+        },
+        epilog="Exit code 1, and one line, where the file is not scores of all val segments.",
+    ),
+    "check": Command(
         "say whether a run in this folder would come to its end",
-        "epic100.cli.words:fill_check",
+        "epic100.cli.check:run",
+        {
+            "keys": dict(nargs="*", metavar="KEY=VALUE", help="as given to epic100 run"),
+            **CONFIG,
+            "--profile": dict(help="as given to epic100 run"),
+        },
+        epilog="Exit code 1 where a run could not start. What would run: epic100 run -n",
     ),
-    "predict": ("see what a model sees in complete videos", "epic100.cli.words:fill_predict"),
-    "adopt": ("take over a model trained on EPIC-KITCHENS-100", "epic100.cli.words:fill_adopt"),
-    "migrate": ("bring a lab's lists and checkpoint along", "epic100.cli.words:fill_migrate"),
-    "submission": (
+    "predict": Command(
+        "see what a model sees in complete videos",
+        "epic100.cli.predict:run",
+        {
+            "videos": dict(nargs="+", metavar="VIDEO", help="video files of any format"),
+            "--model": dict(required=True, action="append", help="results/model.pth"),
+            "--out": dict(default="timeline", help="folder to write (default: timeline)"),
+            "--class-lists": dict(
+                nargs=2,
+                metavar=("VERBS", "NOUNS"),
+                help="EPIC_100_verb_classes.csv and EPIC_100_noun_classes.csv, for a model without "
+                "names",
+            ),
+            "--background": dict(
+                metavar="FILE",
+                help="results/background.json of the model: leave out where nothing happens",
+            ),
+        },
+        epilog=PREDICT_EPILOG,
+    ),
+    "adopt": Command(
+        "take over a model trained on EPIC-KITCHENS-100",
+        "epic100.cli.adopt:run",
+        {
+            "name": dict(nargs="?", metavar="NAME", help="which published model it is"),
+            "file": dict(nargs="?", type=Path, metavar="FILE", help="its checkpoint"),
+            "--out": dict(type=Path, metavar="PTH", help="the file to write"),
+            "--encoder": dict(
+                action="store_true", help="the encoder alone, as start weights: train: load_from:"
+            ),
+            "--frames": dict(
+                type=int, default=16, metavar="N", help="of a clip, with --encoder (default: 16)"
+            ),
+            **CONFIG,
+        },
+        epilog="Without a name it lists the models: where their files are, and their metrics.",
+    ),
+    "migrate": Command(
+        "bring a lab's lists and checkpoint along",
+        "epic100.cli.lab_checkpoint:run",
+        {
+            "checkpoint": dict(type=Path, metavar="PTH"),
+            "--num-verbs": dict(type=int, default=97, metavar="N"),
+            "--num-nouns": dict(type=int, default=300, metavar="N"),
+            "--pairs": dict(type=Path, metavar="FILE", help="the pair of each output"),
+            "--train-list": dict(
+                type=Path,
+                metavar="LIST",
+                help="gives the counts, and without --pairs the order too",
+            ),
+            "--order": dict(
+                choices=("sorted", "first-seen"),
+                default="sorted",
+                help="how the pairs of --train-list were numbered",
+            ),
+            "--config": dict(
+                type=Path, metavar="PY", help="MMAction2 config; else the one in the checkpoint"
+            ),
+            "--out": dict(type=Path, required=True, metavar="PTH"),
+        },
+        part="model",
+        part_summary="an MMAction2 checkpoint -> model.pth",
+    ),
+    "submission": Command(
         "check a submission before it is sent",
-        "epic100.cli.words:fill_submission",
+        "epic100.cli.score:check_submission",
+        {
+            "file": dict(type=Path, metavar="FILE", help=".zip, .pt or .pkl"),
+            **CONFIG,
+            "--num-verbs": dict(type=int),
+            "--num-nouns": dict(type=int),
+            "--allow-prior": dict(
+                type=float,
+                metavar="SHARE",
+                help="share of segments, 0 to 1, that may be without a prediction (default: half "
+                "of them)",
+            ),
+        },
+        one_of={
+            "--split": dict(choices=("train", "val", "test"), help="as the config has it"),
+            "--annotations": dict(type=Path, metavar="CSV", help="EPIC_100_*.csv"),
+        },
+        part="check",
+        part_summary="say what is wrong with a submission",
     ),
-    "compare": (
+    "compare": Command(
         "say whether one model is better than another",
-        "epic100.cli.words:fill_compare",
+        "epic100.cli.score:compare",
+        {
+            "first": dict(type=Path, metavar="A", help="a file of scores, or a run's folder"),
+            "second": dict(type=Path, metavar="B", help="the one that is held against it"),
+            **LABELS,
+            "--seed": dict(type=int, default=0, help="of the resampling (default: 0)"),
+        },
     ),
 }
 # These were commands of earlier versions, with what to do now.
@@ -68,37 +282,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         of Snakemake.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # The parser of a command sets `run`, and `passes_on` if it has one (`COMMANDS`).
-    options = argparse.Namespace(passes_on=False)
     try:
         parser, commands = build_parser(arguments)
         if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
             raise EpicError(_no_command(arguments[0]))
-        # `options` itself is filled. The unknown words are left over.
-        _, options.rest = parser.parse_known_args(arguments, options)
-        if options.rest and not options.passes_on:
+        options, unknown = parser.parse_known_args(arguments)
+        command = COMMANDS[options.command]
+        if unknown and not command.passes_on:
             # The usage names all long options of the command.
             known = re.findall(r"--[\w-]+", commands[options.command].format_usage())
-            meant = did_you_mean(options.rest[0], known)
-            parser.error(f"unrecognized arguments: {' '.join(options.rest)}{meant}")
+            meant = did_you_mean(unknown[0], known)
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
         if os.environ.get("PYTHONPATH"):  # Modules of a cluster may have a NumPy of another Python.
             pkgutil.resolve_name("numpy")
-        if options.command in ("score", "compare", "submission") and not options.annotations:
-            for line in pkgutil.resolve_name("epic100.cli.where:reject_other_folder")(options):
-                print(line, file=sys.stderr)
-        code: int = pkgutil.resolve_name(options.run)(options)
+        options.rest = unknown
+        code: int = pkgutil.resolve_name(command.run)(options)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # The reader, such as `head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except ImportError as error:
         print("error:", import_error(error), file=sys.stderr)
-        return 1
     except EpicError as error:
         for line in str(error).splitlines():
             print("error:", line, file=sys.stderr)
-        return 1
+    return 1
 
 
 def _no_command(word: str) -> str:
@@ -141,17 +349,57 @@ def build_parser(
         required=True,
         parser_class=argparse.ArgumentParser,
     )
-    for name, (summary, filler) in COMMANDS.items():
-        command = commands.add_parser(
+    for name, command in COMMANDS.items():
+        of_command = commands.add_parser(
             name,
-            help=summary,
-            description=summary.capitalize() + ".",
+            help=command.summary,
+            description=command.summary.capitalize() + ".",
+            usage=command.usage,
+            epilog=command.epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
         if name in arguments[:1] or COMPLETION in arguments:
-            pkgutil.resolve_name(filler)(command)
+            _add_options(of_command, command)
+            if name == "predict":
+                _add_keys(of_command)
     return parser, commands.choices
+
+
+def _add_options(parser: argparse.ArgumentParser, command: Command) -> None:
+    """Add the options of a command to its parser, or to the parser of its part."""
+    if command.part:
+        parts = parser.add_subparsers(dest="part", required=True)
+        parser = parts.add_parser(command.part, help=command.part_summary)
+    for name, settings in command.options.items():
+        parser.add_argument(name, **settings)
+    if command.one_of:
+        group = parser.add_mutually_exclusive_group(required=True)
+        for name, settings in command.one_of.items():
+            group.add_argument(name, **settings)
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `predict` that are keys of the config, as the config describes them."""
+    # This import takes a third of a second, and only `predict` needs it.
+    from epic100.settings.prediction import PredictSettings, TimelineSettings
+    from epic100.settings.section import Section
+
+    sections: dict[str, type[Section]] = {
+        "predict": PredictSettings,
+        "timeline": TimelineSettings,
+    }
+    for key, option_type in PREDICT_KEYS.items():
+        section, name = key.split(".")
+        field = sections[section].fields_by_key()[name]
+        parser.add_argument(
+            "--" + name.replace("_", "-"),
+            type=option_type,
+            dest=key,
+            metavar=name.upper(),
+            default=field.default,
+            help=f"{field.description} (default: %(default)s)",
+        )
 
 
 def run_and_exit() -> NoReturn:

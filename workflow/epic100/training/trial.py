@@ -1,6 +1,6 @@
 """The trial of a training: two steps, a resume and a prediction, on a film that it makes itself.
 
-It is a separate process, for which `cli.trials` asks:
+It is a separate process, for which `cli.start` asks:
 
     python -m epic100.training.trial FOLDER
 
@@ -35,7 +35,7 @@ def trial(request: dict[str, Any], folder: Path) -> None:
     """Train, resume and predict as a run with these settings would.
 
     Args:
-        request: The training, as `cli.trials.request_of` makes it.
+        request: The training, as `cli.start.request_of` makes it.
         folder: An empty folder for all files of the trial.
 
     Raises:
