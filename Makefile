@@ -42,8 +42,14 @@ quick: $(DEV) ## The tests of the parts that take seconds: at every save
 mutants: $(DEV) ## Do tests notice small faults? 40 of them, drawn by SEED, up to an hour
 	$(BIN)/python tests/tools/mutants.py --seed $(or $(SEED),1)
 
-report-card: $(DEV) ## Slow tests; coverage by part, tangled functions: build/report-card.txt
-	$(BIN)/python tests/tools/report_card.py
+report-card: $(DEV) ## Slow tests, coverage by file, tangled functions; of TESTS alone, if named
+	rm -rf build/coverage && mkdir -p build/coverage
+	-$(BIN)/coverage run -m pytest -q -p no:cacheprovider --durations 20 $(PARALLEL) \
+	  --ignore tests/slurm $(TESTS)
+	$(BIN)/coverage combine && $(BIN)/coverage report
+	$(BIN)/ruff check --quiet --exit-zero --output-format concise --select C901 \
+	  --config lint.mccabe.max-complexity=10 .
+report-card: export COVERAGE_FILE := $(CURDIR)/build/coverage/data
 
 keys: $(DEV) ## Renew what is made from settings and recipes: tables of pages, the schema
 	$(BIN)/python tests/tools/settings_pages.py

@@ -39,7 +39,6 @@ DEMO_FILES = {
 THOROUGH_FOLDERS = ("attacks", "benchmarks", "slurm", "tools")
 THOROUGH = {
     "base": ["guarded"],
-    "behaviour": ["rehearsal"],
     "cli": ["lab_checkpoint"],
     "data": ["download_rules"],
     "model": ["forward"],
@@ -49,8 +48,7 @@ THOROUGH = {
     "training": ["launch", "models", "reference_steps"],
     "video": ["copies", "proxy_dag"],
     "workflow": [
-        *("adopted", "environment", "failing_calls", "own_kitchen", "refusals", "runs"),
-        *("two_writers", "zoo"),
+        *("adopted", "disturbed_jobs", "environment", "own_kitchen", "refusals", "runs", "zoo"),
     ],
 }
 THOROUGH_FILES = {

@@ -1,9 +1,15 @@
 """An archive of films: its sheet, its scan by the rules, and its frames as the dataset reads them.
 
+Results are compared with the recorded ones in golden.json. After a change that is meant to give
+other results, renew the file and look at its difference:
+    EPIC100_RENEW_GOLDEN=1 python -m pytest tests/behaviour
+
 No test is here. The library is used only through its rules, and through the classes that MMEngine
 builds by name.
 """
 
+import json
+import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from mmaction.registry import DATASETS
 from mmengine.registry import init_default_scope
@@ -147,3 +154,27 @@ class Scanned:
         numbers = np.searchsorted(original_times - original_times[0], times - times[0])
         assert np.array_equal((original_times - original_times[0])[numbers], times - times[0])
         return numbers.tolist(), list(frames.values())
+
+
+GOLDEN = Path(__file__).with_name("golden.json")
+
+
+def require_golden(name: str, found: dict, made_of: str) -> None:
+    """Require that results equal the recorded ones, or record them if EPIC100_RENEW_GOLDEN is set.
+
+    Another machine may make other inputs: its encoder, or the rounding of its numbers. It has a
+    separate record, or none yet; then the test is skipped.
+
+    Args:
+        name: The key of these results in golden.json.
+        found: The results now.
+        made_of: Digest of the inputs of these results.
+    """
+    records = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    if os.environ.get("EPIC100_RENEW_GOLDEN"):
+        records.setdefault(name, {})[made_of] = found
+        GOLDEN.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
+        return
+    if made_of not in records[name]:
+        pytest.skip(f"no record in {GOLDEN.name} is of the inputs that this machine makes")
+    assert found == records[name][made_of]

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from behaviour.archive import Archive, Film, Scanned
-from behaviour.film_types import DAMAGES, H264, LENGTH, UNDAMAGED
-from behaviour.films import film
+from behaviour.films import DAMAGES, H264, LENGTH, UNDAMAGED, film
 
 # It determines the places of the damage.
 SEED = 1

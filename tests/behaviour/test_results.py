@@ -1,14 +1,19 @@
-"""The demo's results: files are as in golden.json, and figures as in the submission."""
+"""The demo's results: files are as in golden.json, and figures as in the submission.
+
+What must be in the lists follows from the official CSVs and the scan tables alone.
+"""
 
 import hashlib
 import json
+import math
+import zipfile
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 
-from behaviour.archive import states
-from behaviour.golden import require_golden
+from behaviour.archive import ranges, require_golden, states
 from support.tables import rows_of
 
 LISTS = [
@@ -16,6 +21,7 @@ LISTS = [
     *(f"clean/{split}.txt" for split in ("train", "val", "test")),
     *(f"clean/{name}.tsv" for name in ("pairs", "dropped", "salvage")),
 ]
+CSVS = {"train": "train", "val": "validation", "test": "test_timestamps"}
 MEASURED = ("video_id", "status", "frames", "damaged", "timing", "pictures")
 
 
@@ -45,3 +51,52 @@ def test_the_accuracy_is_that_of_the_submission(demo, task):
         hits.append(int(np.argsort(scores.numpy())[-1]) == int(row[f"{task}_class"]))
     accuracy = figures[f"overall_{task}_accuracy_at_1"]
     assert accuracy == pytest.approx(100 * np.mean(hits), abs=1e-3)
+
+
+def annotated(demo, split):
+    """The rows of the official CSV of a split."""
+    return rows_of(demo / f"annotations/EPIC_100_{CSVS[split]}.csv", ",")
+
+
+def frame_at(timestamp, rate):
+    """The frame of a time such as 00:01:05.25, as a fraction."""
+    hours, minutes, seconds = timestamp.split(":")
+    return (60 * (60 * int(hours) + int(minutes)) + Fraction(seconds)) * rate
+
+
+@pytest.mark.parametrize("split", CSVS)
+def test_a_segment_is_kept_with_its_frames_or_dropped(demo, split):
+    results = demo / "results"
+    scans = states(results)
+    dropped = {row["narration_id"] for row in rows_of(results / "clean/dropped.tsv")}
+    lines = [line.split() for line in (results / f"clean/{split}.txt").read_text().splitlines()]
+    kept = {narration_id: list(map(int, row)) for _, *row, narration_id, _ in lines}
+    for segment in annotated(demo, split):
+        name, scan = segment["narration_id"], scans[segment["video_id"]]
+        if scan["status"] not in ("ok", "damaged"):
+            assert name in dropped and name not in kept
+            continue
+        rate = Fraction(scan["fps"]).limit_denominator(1001)
+        start = math.floor(frame_at(segment["start_timestamp"], rate))
+        stop = math.ceil(frame_at(segment["stop_timestamp"], rate))
+        stop = min(stop, int(scan["pictures"]))
+        damaged = ranges(scan["damaged"])
+        is_kept = not any(first < stop and start < after for first, after in damaged)
+        assert (name in kept, name in dropped) == (is_kept, not is_kept)
+        labels = [int(segment.get(f"{task}_class", -1)) for task in ("verb", "noun")]
+        assert not is_kept or kept[name] == [start, stop, *labels]
+
+
+def test_both_submissions_have_every_segment_once(demo):
+    entries = torch.load(demo / "results/submission.pt", weights_only=True)
+    with zipfile.ZipFile(demo / "results/submission.zip") as archive:
+        scores = json.loads(archive.read("test.json"))["results"]
+    for split, names in (("val", [e["narration_id"] for e in entries]), ("test", list(scores))):
+        assert sorted(names) == sorted(row["narration_id"] for row in annotated(demo, split))
+
+
+def test_metrics_are_of_all_segments_and_of_those_predicted(demo):
+    metrics = json.loads((demo / "results/metrics.json").read_text())
+    kept = (demo / "results/clean/val.txt").read_text().splitlines()
+    counts = (len(annotated(demo, "val")), len(kept))
+    assert (metrics["segments"], metrics["predicted"]) == counts

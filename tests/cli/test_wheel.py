@@ -1,13 +1,16 @@
 """A wheel in an environment of its own is the whole workflow, without a clone."""
 
+import shutil
+import sys
+import sysconfig
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from support.archive import jobs
-from support.checkout import ROOT, call, said
-from support.environments import build_wheel, install_wheel, without_the_clone
+from support.checkout import ROOT, call, python, said, without_the_clone
 
 pytestmark = [pytest.mark.slow, pytest.mark.weekly]
 
@@ -15,13 +18,27 @@ pytestmark = [pytest.mark.slow, pytest.mark.weekly]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     """The wheel of this checkout."""
-    return build_wheel(tmp_path_factory.mktemp("dist"))
+    folder = tmp_path_factory.mktemp("dist")
+    python("-m", "hatchling", "build", "-t", "wheel", "-d", folder)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
 
 
 @pytest.fixture(scope="module")
 def programs(wheel, tmp_path_factory) -> Path:
-    """The folder of the programs of an environment in which the wheel is installed."""
-    return install_wheel(wheel, tmp_path_factory.mktemp("elsewhere") / "venv")
+    """The folder of the programs of an environment in which the wheel is installed.
+
+    It reads all other packages from the environment in use. It does not read this checkout, which
+    the one in use reads by a `.pth` file, as such files work only in an environment's own folder.
+    """
+    folder = tmp_path_factory.mktemp("elsewhere") / "venv"
+    venv.create(folder, with_pip=False, symlinks=True)
+    uv = shutil.which("uv", path=Path(sys.executable).parent)
+    assert uv, "uv is not installed"
+    call(uv, "pip", "install", "--quiet", "--offline", "--no-deps", "--python", folder, wheel)
+    site_packages = sysconfig.get_path("purelib", "venv", {"base": str(folder)})
+    Path(site_packages, "locked.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder / "bin"
 
 
 def epic100(programs: Path, folder: Path, *arguments: str, well: bool = True):

@@ -54,6 +54,15 @@ def epic100(*words: object, cwd: Path = ROOT, well: bool | None = True):
     return ended(preloaded.run("-m", "epic100", *map(str, words), cwd=cwd, timeout=1500), well)
 
 
+def without_the_clone() -> dict[str, str]:
+    """Return the environment variables without those that name this checkout or environment."""
+    ours = ("PYTHONPATH", "VIRTUAL_ENV", "EPIC100_ROOT")
+    others = {name: value for name, value in os.environ.items() if name not in ours}
+    programs = Path(sys.executable).parent
+    path = [folder for folder in others["PATH"].split(os.pathsep) if Path(folder) != programs]
+    return others | {"PATH": os.pathsep.join(path)}
+
+
 needs_decord = pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="no decord for this platform"
 )

@@ -1,11 +1,12 @@
-/* Preloaded into a process, it lets one system call fail, or ends the process there.
+/* Preloaded into a process, it lets one system call fail, or ends or halts the process there.
  *
  * Only calls on files below the folders of FAIL_BELOW (separated by ':') count, over all processes
  * that inherit it: open, read, write, fsync, rename, close, mkdir. FAIL_STATE names a file of two
- * 64-bit numbers that they share, calls so far and errors done, and of the failed call as text. Call
- * number FAIL_AT (from 1 on; 0: none) fails with errno FAIL_ERRNO, or kills the process where that
- * is 0. The calls are written to the file FAIL_TRACE, if that is set. All of it is read at each
- * call, so a process that was started without these settings can fork one that has them. */
+ * 64-bit numbers that they share, calls so far and the id of the process whose call was the chosen
+ * one (0: none yet). Call number FAIL_AT (from 1 on; 0: none) fails with errno FAIL_ERRNO, or kills
+ * the process where that is 0, or halts it where that is -1. The calls are written to the file
+ * FAIL_TRACE, if that is set. All of it is read at each call, so a process that was started without
+ * these settings can fork one that has them. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -24,7 +25,6 @@
 #include <unistd.h>
 
 #define REAL(name, type) ((type)dlsym(RTLD_NEXT, name))
-#define TEXT 4096 /* bytes of the state after its numbers */
 
 typedef int (*open_fn)(const char *, int, ...);
 typedef int (*openat_fn)(int, const char *, int, ...);
@@ -35,7 +35,7 @@ static volatile long *state(void) {
   if (shared || !path) return shared;
   int file = REAL("open", open_fn)(path, O_RDWR);
   if (file < 0) return NULL;
-  void *at = mmap(NULL, 16 + TEXT, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  void *at = mmap(NULL, 16, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   REAL("close", int (*)(int))(file);
   if (at != MAP_FAILED) shared = at;
   return shared;
@@ -73,11 +73,11 @@ static int fail(const char *what, const char *path) {
   errno = before;
   long call = __sync_add_and_fetch(&shared[0], 1);
   if (!at || call != atol(at)) return 0;
-  snprintf((char *)(shared + 2), TEXT, "%s %s", what, path);
-  __sync_add_and_fetch(&shared[1], 1);
-  if (!number || !atoi(number)) kill(getpid(), SIGKILL);
-  errno = atoi(number);
-  return 1;
+  shared[1] = getpid();
+  int wanted = number ? atoi(number) : 0;
+  if (wanted <= 0) kill(getpid(), wanted ? SIGSTOP : SIGKILL);
+  errno = wanted > 0 ? wanted : before;
+  return wanted > 0;
 }
 
 static int fail_at(const char *what, int file) {

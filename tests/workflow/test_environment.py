@@ -1,26 +1,31 @@
-"""How an environment is made: the Makefile, the scripts, and the locks with their hashes."""
+"""How an environment is made, files for hosts, and a Snakemake without the package."""
 
 import hashlib
 import itertools
 import os
 import re
+import shutil
 import sys
+import sysconfig
 import tomllib
 import venv
 import zipfile
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
+import yaml
 from mmengine.config import Config
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from support.checkout import ROOT, call, said
+from support.checkout import ROOT, call, said, without_the_clone
 from support.slurm_calls import put_before
 from tools.lowest_snakemake import lowest_snakemake
 
 pytestmark = pytest.mark.slow
 
+BIN = Path(sys.executable).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAIN, DEV, NEW, OLD, HF = (
     ROOT / f"requirements{kind}.lock" for kind in ("", "-dev", "-torch", "-torch-cuda12", "-hf")
@@ -80,28 +85,6 @@ def test_a_config_may_have_one_of_mmaction2s_as_its_base(tmp_path):
     """MMEngine 0.10.7 finds it through pkg_resources, which setuptools 82 no longer has."""
     (tmp_path / "mine.py").write_text('_base_ = "mmaction::_base_/models/x3d.py"\n')
     assert Config.fromfile(tmp_path / "mine.py").model.backbone.type == "X3D"
-
-
-@pytest.mark.weekly
-@pytest.mark.parametrize(
-    "platform", ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "aarch64-apple-darwin"]
-)
-@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
-def test_every_platform_has_wheels_of_what_is_locked(platform, python, tmp_path):
-    try:
-        with urlopen("https://pypi.org/simple/tqdm/", timeout=20):
-            pass
-    except OSError as error:
-        pytest.skip(f"wheels are looked up on PyPI, which cannot be reached: {error}")
-    locks = (word for lock in (MAIN, NEW, DEV) for word in ("--requirement", lock))
-    call(
-        *(Path(sys.executable).with_name("uv"), "pip", "install", "--dry-run", "--quiet"),
-        *("--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", tmp_path),
-        # It is pure Python, and only its source is published.
-        *("--no-binary", "connection-pool"),
-        *("--python-platform", platform, "--python-version", python, *locks),
-        env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"},
-    )
 
 
 def wheel(folder: Path, name: str, label: str = "") -> str:
@@ -165,15 +148,6 @@ def test_in_a_path_with_a_space_the_environment_is_elsewhere_and_linked(tmp_path
     assert f"{venv}/bin/snakemake all" in done.stdout
 
 
-def test_every_environment_is_made_by_the_one_script_from_the_locks():
-    script = (ROOT / "envs/install.sh").read_text()
-    assert "--no-deps" in script and '--require-hashes -r "$root/requirements.lock"' in script
-    for file in ("Makefile", "envs/epic100.post-deploy.sh", "envs/apptainer.def"):
-        recipe = (ROOT / file).read_text()
-        assert "envs/install.sh" in recipe, file
-        assert not re.search(r"pip install|conda install", recipe)
-
-
 def test_the_container_has_a_pinned_base_and_all_that_an_installation_needs():
     recipe = (ROOT / "envs/apptainer.def").read_text()
     assert re.search(r"(?m)^From: python:\S+@sha256:[0-9a-f]{64}$", recipe)
@@ -211,3 +185,130 @@ def test_a_cuda_generation_is_kept_until_another_is_asked_for(tmp_path):
     (tmp_path / "installed").write_text("12\n")
     assert planned() == planned("CUDA=12") == []
     assert planned("CUDA=13") == ["13"]
+
+
+def test_git_ignores_data_and_results_and_no_file_of_the_repository(tmp_path):
+    call("git", "init", "-q", cwd=tmp_path)
+    shutil.copyfile(ROOT / ".gitignore", tmp_path / ".gitignore")
+    data = [
+        "annotations/EPIC_100_train.csv",
+        "videos/P01/P01_01.MP4",
+        "results/model.pth",
+        "weights/a.pth",
+    ]
+    ships = call("git", "ls-files").stdout.splitlines()
+    done = call("git", "check-ignore", *data, *ships, cwd=tmp_path, well=None)
+    assert done.stdout.splitlines() == data
+
+
+@pytest.mark.weekly
+@pytest.mark.parametrize(
+    "schema, name",
+    [
+        ("github-workflows", ".github/workflows/ci.yml"),
+        ("github-workflows", ".github/workflows/weekly.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/problem.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/idea.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/run.yml"),
+        ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
+        ("dependabot", ".github/dependabot.yml"),
+        ("citation-file-format", "CITATION.cff"),
+    ],
+    ids=["ci", "weekly", "problem", "idea", "run", "issues", "dependabot", "citation"],
+)
+def test_a_file_of_the_host_is_what_the_hosts_schema_says(schema, name):
+    call(BIN / "check-jsonschema", "--builtin-schema", f"vendor.{schema}", name)
+
+
+def test_the_version_is_in_one_place_and_first_in_the_changes():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert "version" not in yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)[0] == version
+
+
+@pytest.mark.weekly
+def test_the_docs_site_is_built_without_a_warning_and_shows_every_part_of_the_library(tmp_path):
+    quiet = {"NO_MKDOCS_2_WARNING": "1", "DISABLE_MKDOCS_2_WARNING": "true"}
+    call(
+        BIN / "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site", env=os.environ | quiet
+    )
+    library = (tmp_path / "site/docs/api/index.html").read_text(encoding="utf-8")
+    for part in (ROOT / "workflow/epic100").glob("*/__init__.py"):
+        assert f'id="epic100.{part.parent.name}"' in library, part
+    front = (tmp_path / "site/index.html").read_text(encoding="utf-8")
+    assert "films a mini kitchen" in front and "fonts.googleapis.com" not in front
+
+
+def bare_environment(folder: Path, *names: str) -> Path:
+    """Make an environment of the programs `names` and their requirements; return its `bin`.
+
+    Packages are links to the packages of the environment in use.
+    """
+    venv.create(folder, with_pip=False, symlinks=True)
+    packages: dict[str, Distribution] = {}
+    for name in names:
+        add_requirements(name, packages)
+        program = folder / "bin" / name
+        program.write_text(f'#!/bin/sh\nexec "{folder}/bin/python" -m {name} "$@"\n')
+        program.chmod(0o755)
+    site_packages = sysconfig.get_path("purelib", "venv", {"base": str(folder)})
+    for package in packages.values():
+        for top in {file.parts[0] for file in package.files or () if file.parts[0] != ".."}:
+            link = Path(site_packages, top)
+            # Packages of one namespace have a folder in common, which is linked once.
+            if not os.path.lexists(link) and top != "__pycache__":
+                link.symlink_to(package.locate_file(top))
+    return folder / "bin"
+
+
+def add_requirements(name: str, packages: dict[str, Distribution]) -> None:
+    """Add a package and all that it requires to `packages`, by name."""
+    name = canonicalize_name(name)
+    if name not in packages:
+        packages[name] = distribution(name)
+        for text in packages[name].requires or ():
+            requirement = Requirement(text)
+            # Without an extra, requirements of extras are left out.
+            if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
+                add_requirements(requirement.name, packages)
+
+
+@pytest.fixture(scope="module")
+def snakemake(tmp_path_factory) -> Path:
+    """A Snakemake without this workflow's package and the packages that it needs."""
+    programs = bare_environment(tmp_path_factory.mktemp("bare"), "snakemake")
+    absent = ["epic100", "pandas", "torch", "av"]
+    # The program lists those that it finds.
+    code = f"import importlib.util as u; print([n for n in {absent} if u.find_spec(n)])"
+    assert call(programs / "python", "-c", code, env=without_the_clone()).stdout == "[]\n"
+    return programs / "snakemake"
+
+
+# The catalog of Snakemake's workflows looks for the second path.
+@pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile"])
+def test_a_bare_snakemake_reads_the_rules(snakemake, tmp_path, snakefile):
+    # Snakemake calls conda even with -n.
+    conda = ["--sdm", "conda"] if shutil.which("conda") else []
+    done = call(
+        snakemake,
+        "all",
+        "-n",
+        "--snakefile",
+        snakefile,
+        "--directory",
+        tmp_path,
+        "--configfile",
+        "config/demo.yaml",
+        *conda,
+        env=without_the_clone(),
+    )
+    for rule in ("scan", "train", "export", "report"):
+        assert f"\n{rule} " in done.stdout
+
+
+def test_rules_that_come_without_the_package_say_so(snakemake, tmp_path):
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules/common.smk").write_text((ROOT / "rules/common.smk").read_text())
+    (tmp_path / "Snakefile").write_text('include: "rules/common.smk"\n')
+    done = call(snakemake, "-n", cwd=tmp_path, env=without_the_clone(), well=False)
+    assert "the package epic100 is not installed next to Snakemake" in said(done)
