@@ -40,8 +40,11 @@ from epic100.scoring.outcomes import outcomes, read_labels  # noqa: E402
 from epic100.scoring.predictions import Predictions, write_predictions  # noqa: E402
 from epic100.video.scan_table import ScanRow  # noqa: E402
 from support.browser import Page  # noqa: E402
-from support.made_up import segment_list  # noqa: E402
-from support.real_size import real_segments, real_sheet  # noqa: E402
+from support.made_up import (  # noqa: E402
+    real_segments,
+    real_sheet,
+    segment_list,
+)
 
 # The official val split has this many segments, in this many videos.
 SEGMENTS, VIDEOS = 9668, 138

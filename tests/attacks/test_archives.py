@@ -14,7 +14,7 @@ from epic100.scoring.submission_check import check
 from epic100.scoring.submission_file import LARGEST, MAX_OBJECTS, MAX_VALUES, read_zip
 from support.crafted import zip_of
 from support.fuzzing import write_small_features
-from support.own_process import measured
+from support.this_process import measured
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from epic100.video.mp4_copy import make_copy
 from epic100.video.sheet import Video
 from support.checkout import call, lacks
 from support.damage import overwrite, place_of
-from support.own_process import measured
+from support.this_process import measured
 from support.tricky_videos import encode
 
 pytestmark = pytest.mark.slow

@@ -39,7 +39,7 @@ from epic100.prediction.worker import predict_items
 from epic100.settings.prediction import PredictSettings
 from support.crafted import Unpickled
 from support.models import MODEL, STEP_LIST, small_weights
-from support.own_process import measured
+from support.this_process import measured
 from support.tricky_videos import encode
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.base.log import rule_log
 from epic100.base.text_table import read_frame, read_own_table, read_table, write_frame, write_table
-from support.own_process import measured
+from support.this_process import measured
 
 # It clears a terminal, changes its title and turns the direction of the text round.
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\u202e"

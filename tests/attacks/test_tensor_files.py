@@ -24,7 +24,7 @@ from epic100.scoring import predictions
 from epic100.scoring.submission_check import check
 from epic100.scoring.submission_file import read_submission
 from support.crafted import Unpickled, members_of, saved, zip_of
-from support.own_process import measured
+from support.this_process import measured
 
 pytestmark = pytest.mark.slow
 

@@ -24,9 +24,8 @@ from mmengine.registry import init_default_scope
 
 import epic100.mmaction  # noqa: F401
 from behaviour.films import RATES, SIZE, times_of
-from support.checkout import run_snakemake
+from support.checkout import rows_of, run_snakemake
 from support.packets import decoded
-from support.tables import rows_of
 
 
 @dataclass(frozen=True)

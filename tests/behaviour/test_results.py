@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from behaviour.archive import ranges, require_golden, states
-from support.tables import rows_of
+from support.checkout import rows_of
 
 LISTS = [
     *(f"segments/{split}.txt" for split in ("train", "val", "test")),

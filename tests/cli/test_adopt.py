@@ -17,7 +17,7 @@ from epic100.model.published import published
 from epic100.model.untrusted import open_untrusted
 from epic100.model.views import frames_of_2d
 from epic100.model.weights import read_weights
-from support.published_weights import (
+from support.zoo import (
     EVERY,
     as_encoder,
     checkpoint,

@@ -22,7 +22,7 @@ from epic100.clips.transforms import DecodeSegment, OpenSegment
 from epic100.video.index import build_index
 from epic100.video.reader import FrameError
 from support.checkout import DECODERS
-from support.own_process import apart
+from support.this_process import apart
 from support.tricky_videos import encode
 
 SEGMENT = {"start_index": 0, "total_frames": 50, "modality": "RGB", "narration_id": "P02_101_7"}

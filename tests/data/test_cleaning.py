@@ -12,7 +12,7 @@ from epic100.data.cleaning import clean_split, salvage_lines, salvage_table
 from epic100.data.drop_reasons import DropReason, is_damage, reason_type
 from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
-from support.made_index import index_at
+from support.scanned import index_at
 
 # This is the rate of the sheet for most videos here.
 FPS = 60000 / 1001

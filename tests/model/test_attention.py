@@ -6,7 +6,7 @@ from mmaction.registry import MODELS
 from mmengine.runner import turn_on_activation_checkpointing
 
 import epic100.mmaction  # noqa: F401  (registers what the configs name)
-from support.memory import saved_for_backward
+from support.models import saved_for_backward
 
 SMALL = {"embed_dims": 48, "depth": 3, "num_heads": 4, "img_size": 32, "num_frames": 8}
 

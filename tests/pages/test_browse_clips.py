@@ -14,8 +14,8 @@ from epic100.pages.clip_cutter import cut_video
 from epic100.settings.data import ScanLimits
 from support.archive import jobs, run
 from support.bad_decoders import Orders
+from support.checkout import rows_of
 from support.lab import Lab
-from support.tables import rows_of
 from support.this_process import records_of
 
 pytestmark = pytest.mark.slow

@@ -9,8 +9,8 @@ from epic100.pages.damage_figures import CLOSE_UP_ROWS, MARK, plot_archive, plot
 from epic100.pages.figure_style import SKY, VERMILION
 from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
+from support.made_up import real_segments, real_sheet
 from support.pictures import size, words
-from support.real_size import real_segments, real_sheet
 
 VIDEOS = {
     name: Video(name, participant_id=name[:3], split="train", fps=50.0, duration=100.0)

@@ -1,4 +1,4 @@
-"""The page of `epic100 predict` in real browsers, opened from disk: films, timelines, filters."""
+"""The page of `epic100 predict` in a real browser, opened from disk: films, timelines, filters."""
 
 import json
 import shutil
@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from epic100.pages.film import add_film
-from support import browser as chromium
-from support import firefox
-from support.browser import READY, TOOLS, ask
+from support.browser import READY, TOOLS, ask, opened
 from support.small_browse import ATTACK, NOUNS, VERBS
 from support.tricky_videos import audio_only, encode
 
@@ -66,10 +64,10 @@ def films(tmp_path_factory):
     return page
 
 
-@pytest.fixture(scope="session", params=[chromium, firefox], ids=["Chromium", "Firefox"])
-def screen(request, tmp_path_factory):
+@pytest.fixture(scope="session")
+def screen(tmp_path_factory):
     """A browser with an empty page."""
-    with request.param.opened("about:blank", tmp_path_factory.mktemp("screen")) as page:
+    with opened("about:blank", tmp_path_factory.mktemp("screen")) as page:
         yield page
 
 

@@ -19,9 +19,9 @@ from epic100.prediction.timeline import SUFFIXES
 from epic100.prediction.timeline_model import ModelInUse
 from epic100.prediction.whole_videos import make_timelines
 from epic100.settings.prediction import PredictSettings, TimelineSettings
-from support.dying import kill_after_a_shard
+from support.checkout import rows_of
 from support.packets import rewrite
-from support.tables import rows_of
+from support.this_process import kill_after_a_shard
 from support.tricky_videos import audio_only, encode, uneven_times
 
 pytestmark = pytest.mark.slow

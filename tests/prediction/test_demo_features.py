@@ -5,9 +5,8 @@ import re
 import shutil
 
 from epic100.prediction.features import read_features
-from support.checkout import ROOT, SHORT_DEMO, call, epic100, run_snakemake
+from support.checkout import ROOT, SHORT_DEMO, call, epic100, rows_of, run_snakemake
 from support.hugging_face import WIDTH, make_encoder
-from support.tables import rows_of
 
 
 def test_the_rules_make_the_features_of_a_participant(demo):

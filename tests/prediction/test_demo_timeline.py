@@ -5,8 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from support.checkout import epic100
-from support.tables import rows_of
+from support.checkout import epic100, rows_of
 
 # Shorter segments, in seconds, do not count. A clip is about as long as this one.
 SHORTEST = 0.8

@@ -17,10 +17,9 @@ from epic100.prediction.encoder import encode_clips
 from epic100.prediction.features import read_features
 from epic100.scan import scan_participant
 from epic100.video.sheet import Video
-from support.checkout import ROOT
+from support.checkout import ROOT, rows_of
 from support.models import MODEL, predicted
 from support.small_features import make
-from support.tables import rows_of
 from support.tricky_videos import encode
 
 pytestmark = pytest.mark.slow
@@ -112,11 +111,13 @@ def test_damaged_steps_are_marked_and_videos_without_features_have_a_reason(lab,
             "no_such_module:Encoder", "cannot be imported .ModuleNotFoundError", id="no module"
         ),
         pytest.param(
-            "support.encoders:Nothing", "cannot be imported .AttributeError", id="no class"
+            "support.small_features:Nothing", "cannot be imported .AttributeError", id="no class"
         ),
-        pytest.param("support.encoders:Nameless", "has no frame_interval, fps", id="no attributes"),
         pytest.param(
-            "support.encoders:OfOneRow",
+            "support.small_features:Nameless", "has no frame_interval, fps", id="no attributes"
+        ),
+        pytest.param(
+            "support.small_features:OfOneRow",
             r"gives \[144\] for 8 clips; expected features \[8, C\]",
             id="one vector for all clips",
         ),

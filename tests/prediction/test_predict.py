@@ -15,8 +15,8 @@ from epic100.prediction.predict import predictions_from_rows
 from epic100.prediction.shards import Shards
 from epic100.prediction.work import PredictionJob, WorkItem
 from epic100.settings.prediction import PredictSettings
-from support.dying import kill_after_a_shard
 from support.models import predicted, save_random_model
+from support.this_process import kill_after_a_shard
 
 pytestmark = pytest.mark.slow
 

@@ -33,8 +33,8 @@ from epic100.prediction.timeline_model import (
 from epic100.prediction.whole_videos import make_timelines
 from epic100.settings.prediction import ExportSettings, PredictSettings, TimelineSettings
 from epic100.video.scan_table import read_scan_table
-from support.made_index import index_at
-from support.tables import rows_of
+from support.checkout import rows_of
+from support.scanned import index_at
 
 MILLISECOND = Fraction(1, 1000)
 # The index of a video of 25 frames a second that lasts 10 s.

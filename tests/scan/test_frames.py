@@ -21,9 +21,8 @@ from epic100.video.reader import FrameError, VideoReader
 from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
 from support.damage import overwrite
-from support.frame_files import frame_file, pack, write_frames
 from support.this_process import records_of
-from support.tricky_videos import draw_frames
+from support.tricky_videos import draw_frames, frame_file, pack, write_frames
 
 # The frames of these tests last a second at the official 60 frames a second.
 FRAMES, SIZE = 60, (114, 64)

@@ -14,7 +14,7 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.scoring.evaluation import diagnose
 from epic100.scoring.metrics import officially_correct
-from support.official_case import official_case
+from support.made_up import official_case
 
 
 def correct_by_full_sort(verb, noun, verb_true, noun_true):

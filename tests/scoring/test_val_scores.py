@@ -14,8 +14,16 @@ from epic100.cli.program import main
 from epic100.data.official_lists import LISTS
 from epic100.scoring.predictions import write_predictions
 from epic100.scoring.submission_file import build, write_zip
-from support.made_up import SLS, predictions, segment_list
-from support.official_case import OFFICIAL, TAIL_NOUNS, TAIL_VERBS, UNSEEN, official_case
+from support.made_up import (
+    OFFICIAL,
+    SLS,
+    TAIL_NOUNS,
+    TAIL_VERBS,
+    UNSEEN,
+    official_case,
+    predictions,
+    segment_list,
+)
 
 VERB, NOUN, VERBS, NOUNS, PEOPLE = official_case()
 IDS = [f"{person}_11_{row}" for row, person in enumerate(PEOPLE)]

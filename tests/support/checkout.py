@@ -1,5 +1,6 @@
-"""The folder of this checkout, and calls of its programs as a user makes them."""
+"""The folder of this checkout, calls of its programs as a user makes them, and tables to read."""
 
+import csv
 import os
 import platform
 import subprocess
@@ -67,3 +68,9 @@ needs_decord = pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="no decord for this platform"
 )
 DECODERS = ("pyav", pytest.param("decord", marks=needs_decord))
+
+
+def rows_of(path: Path, delimiter: str = "\t") -> list[dict[str, str]]:
+    """Read the rows of a table, each as texts by column."""
+    with open(path, newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle, delimiter=delimiter))

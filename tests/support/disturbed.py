@@ -30,7 +30,8 @@ from epic100.prediction.clip_outputs import scanned_video
 from epic100.prediction.timeline_model import ModelInUse
 from epic100.prediction.whole_videos import make_timeline
 from epic100.scan import scan_participant
-from epic100.settings import PredictSettings, ProxySettings, ScanLimits, TimelineSettings
+from epic100.settings.data import ProxySettings, ScanLimits
+from epic100.settings.prediction import PredictSettings, TimelineSettings
 from epic100.video.copies import make_proxies
 from epic100.video.index_file import load_indexes
 from epic100.video.sheet import Video

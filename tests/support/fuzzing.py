@@ -49,9 +49,8 @@ from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES
 from support.crafted import broken, members_of, odd_array, saved, zip_of
 from support.decoder_stand_in import FRAMES
-from support.made_index import index_at
 from support.made_up import IDS, SLS, M, V, make_entries, predictions
-from support.scanned import inspect
+from support.scanned import index_at, inspect
 from support.tricky_videos import encode
 
 PAIRS = [(0, 1, 5), (2, 3, 4)]

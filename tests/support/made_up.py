@@ -1,13 +1,21 @@
-"""Made-up results: predictions and their segments, a submission, a history. No test is here."""
+"""Made-up results: predictions and their segments, a submission, a history, tables of real size.
 
+No test is here.
+"""
+
+from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import torch
 
 from epic100.data.official_lists import read_class_names
 from epic100.scoring.epoch_table import COLUMNS
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.scoring.submission_file import build
+from epic100.video.sheet import Video, read_sheet
+from support.checkout import ROOT
 
 # Pairs are (verb, noun, number of segments of train), as in the pair table.
 PAIRS = [(0, 0, 5), (0, 1, 3), (1, 1, 9), (2, 0, 1)]
@@ -90,3 +98,63 @@ def write_history(folder: Path, *rows: str) -> Path:
     path = folder / "training.tsv"
     path.write_text("\n".join(["\t".join(COLUMNS), *rows]) + "\n")
     return path
+
+
+UNSEEN = ["P18", "P32"]
+TAIL_VERBS, TAIL_NOUNS = range(20, 97, 3), range(50, 300, 2)
+
+# The official evaluate.py (epic-kitchens/C1-Action-Recognition c90b6f9, NumPy 2.4.6) printed these
+# for the segments of `official_case`. The segments have no tied scores, because NumPy ranks ties in
+# an order that depends on the processor. benchmarks/submission.py compares both evaluators on one
+# processor.
+OFFICIAL = {
+    "overall_action_accuracy_at_1": 5.25,
+    "overall_action_accuracy_at_5": 16.25,
+    "overall_noun_accuracy_at_1": 18.75,
+    "overall_noun_accuracy_at_5": 40.75,
+    "overall_verb_accuracy_at_1": 29.5,
+    "overall_verb_accuracy_at_5": 63.5,
+    "tail_action_accuracy_at_1": 5.286343612334802,
+    "tail_noun_accuracy_at_1": 22.424242424242426,
+    "tail_verb_accuracy_at_1": 27.835051546391753,
+    "unseen_action_accuracy_at_1": 3.723404255319149,
+    "unseen_noun_accuracy_at_1": 19.148936170212767,
+    "unseen_verb_accuracy_at_1": 27.659574468085108,
+}
+
+
+def official_case() -> tuple[np.ndarray, ...]:
+    """Draw scores of verbs and of nouns, true verbs, true nouns and participants."""
+    # This generator draws the same numbers in every version of NumPy.
+    random = np.random.RandomState(100)
+    verb_true, noun_true = random.randint(0, 97, 400), random.randint(0, 300, 400)
+    participants = np.array(["P01", "P18", "P32", "P04"])[random.randint(0, 4, 400)]
+    scores = []
+    for true, size in ((verb_true, 97), (noun_true, 300)):
+        logits = random.randn(400, size)
+        logits[np.arange(400), true] += 2
+        logprobs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        scores.append(logprobs.astype(np.float32))
+    return *scores, verb_true, noun_true, participants
+
+
+# The official CSVs have 90,000 segments of 100 hours of video.
+SEGMENTS_PER_HOUR = 900
+
+
+def real_sheet() -> dict[str, Video]:
+    """Read the official sheet, by video id."""
+    return {video.video_id: video for video in read_sheet(ROOT / "config/videos.tsv")}
+
+
+def real_segments(videos: dict[str, Video], splits: Collection[str]) -> pd.DataFrame:
+    """Draw a segment list of the videos of these splits, with segments of two seconds."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for video in videos.values():
+        if video.split in splits:
+            count = round(video.duration / 3600 * SEGMENTS_PER_HOUR)
+            for n, seconds in enumerate(rng.uniform(0, video.duration - 2, count)):
+                start, stop = int(seconds * video.fps), int((seconds + 2) * video.fps)
+                rows.append((video.path().as_posix(), start, stop, f"{video.video_id}_{n}"))
+    return pd.DataFrame(rows, columns=["path", "start", "stop", "narration_id"])

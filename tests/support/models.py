@@ -1,5 +1,7 @@
 """Small untrained models: their config, weights, files and predictions. No test is here."""
 
+import contextlib
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -7,7 +9,6 @@ import torch
 from mmaction.registry import MODELS
 from mmengine.registry import init_default_scope
 
-import epic100.model.registered  # noqa: F401
 from epic100.data.pairs import read_pairs
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.prediction.predict import predict
@@ -100,3 +101,26 @@ def predicted(lab, model: Path, listed: Path | str, out: Path, **settings) -> Pr
         settings=chosen,
     )
     return read_predictions(out, "val", model=model, clean=listed)
+
+
+@contextlib.contextmanager
+def saved_for_backward(model: torch.nn.Module) -> Iterator[dict[int, int]]:
+    """Count the bytes that forward passes keep for their backward passes, without the weights.
+
+    Yields:
+        A dict that is filled during the block: the bytes of each storage, by its address. A storage
+        that several tensors share counts once.
+    """
+    # `_cdata` is the address of the object in C++ that is the storage.
+    weight_addresses = {value.untyped_storage()._cdata for value in model.parameters()}
+    storage_bytes: dict[int, int] = {}
+
+    def note_storage(tensor: torch.Tensor) -> torch.Tensor:
+        """Note the storage of a tensor that a forward pass keeps, and keep it as it is."""
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weight_addresses:
+            storage_bytes[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note_storage, lambda tensor: tensor):
+        yield storage_bytes

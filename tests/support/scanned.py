@@ -1,13 +1,18 @@
-"""Scan a file in this process. No test is here."""
+"""Scan a file in this process, and make indexes of files that do not exist. No test is here."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
+
+import numpy as np
 
 from epic100.base.guarded import FileError
 from epic100.scan.participant import Result
 from epic100.scan.worker import scan_file
+from epic100.video.facts import StreamFacts
 from epic100.video.ffmpeg import MAX_PIXELS
-from epic100.video.index import VideoIndex
+from epic100.video.index import VideoIndex, measured_rate
+from epic100.video.packet_table import PACKET
 from epic100.video.scan_table import UNREADABLE, ScanRow
 from epic100.video.sheet import Video
 
@@ -27,3 +32,21 @@ def inspect(
     except FileError as error:
         return ScanRow(video_id, UNREADABLE, reason=str(error)), None
     return result.row, result.index
+
+
+def index_at(times, unit: Fraction, every: int = 10**9) -> VideoIndex:
+    """Make the index of a file whose frames are shown at these times, in units of `unit` seconds.
+
+    They are decoded in this order, and each `every`-th frame is a key frame.
+    """
+    packets = np.zeros(len(times), PACKET)
+    packets["pts"] = times
+    packets["frame"] = np.argsort(times, kind="stable")
+    numbers = np.arange(len(times))
+    packets["offset"] = numbers
+    packets["size"] = 1
+    packets["shown"] = True
+    packets["key"] = numbers % every == 0
+    stream = StreamFacts("h264", 320, 240, "yuv420p", unit, (2, 2, 2, 2))
+    rate = measured_rate(np.sort(packets["pts"]), unit)
+    return VideoIndex(packets, stream, b"", len(times), rate)

@@ -1,4 +1,4 @@
-"""Make features by the library, as the rules do. No test is here."""
+"""Small encoders as a user may write them, two of them wrong, and features made by them."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from epic100.prediction.encoder import source_of
 from epic100.prediction.features import make_features
 from epic100.settings.prediction import FeatureSettings, PredictSettings
 
-COLOURS = "support.encoders:Colours"
+COLOURS = "support.small_features:Colours"
 
 
 def make(
@@ -25,3 +25,30 @@ def make(
         predict=PredictSettings(workers=0, device="cpu", batch_size=batch),
     )
     return table.parent
+
+
+class Colours:
+    """An encoder whose features are the mean colours of a 4 x 4 grid in each of three frames."""
+
+    clip_len, frame_interval, fps, size = 3, 5, None, 16
+
+    def __init__(self, device):
+        self.device = device
+
+    def __call__(self, clips):
+        """Turn clips [N, 3, frames, 16, 16] into features [N, 3 * frames * 16]."""
+        grid = clips.to(self.device).float().unflatten(-1, (4, 4)).unflatten(-3, (4, 4))
+        return grid.mean(dim=(-1, -3)).flatten(1) / 255
+
+
+class OfOneRow(Colours):
+    """A wrong encoder that returns the features of the first clip only."""
+
+    def __call__(self, clips):
+        return super().__call__(clips)[0]
+
+
+class Nameless:
+    """A wrong encoder, without most of the attributes, that cannot be called."""
+
+    clip_len, size = 3, 16

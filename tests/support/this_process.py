@@ -1,12 +1,20 @@
-"""Limits and forks of this process, and its log and terminal. No test is here."""
+"""Limits and forks of this process, its log and terminal, and work in a process of its own.
+
+No test is here.
+"""
 
 import contextlib
 import logging
 import multiprocessing
 import os
 import resource
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from unittest import mock
+
+from epic100.base.errors import EpicError
 
 # A fork is safe although torch is imported: with one thread it has started no others.
 fork = multiprocessing.get_context("fork")
@@ -65,3 +73,59 @@ class Terminal:
                 written += data
         os.close(self._ours)
         return written.decode()
+
+
+# A measured process may take this address space, torch's libraries included.
+MAX_BYTES = 5 * 2**30
+
+
+def apart(function, *arguments, seconds: float = 500):
+    """Call a function in another process, and return its result.
+
+    Raises:
+        TimeoutError: It takes longer than `seconds`.
+    """
+    # What imports torch is imported only by tests that do.
+    from support.small_runs import processes
+
+    with ProcessPoolExecutor(1, mp_context=processes) as pool:
+        return pool.submit(function, *arguments).result(seconds)
+
+
+def measured(function, *arguments):
+    """Call a function in another process, and measure its memory.
+
+    Returns:
+        The result of the function or its EpicError; the KiB by which its process grew; the KiB of
+        the largest process that it started.
+    """
+    return apart(_measure, function, arguments)
+
+
+def _measure(function, arguments):
+    """Call a function in this process, and measure its memory, as `measured` returns it."""
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        result = function(*arguments)
+    except EpicError as error:
+        result = error
+    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return result, growth, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+
+
+def kill_after_a_shard(work: Callable, *arguments, **keywords) -> None:
+    """Call `work` in a process that is killed as soon as it has written one shard."""
+    from epic100.prediction.shards import Shards
+
+    write = Shards.write
+
+    def write_and_die(*shard) -> None:
+        write(*shard)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    process = fork.Process(target=work, args=arguments, kwargs=keywords)
+    with mock.patch.object(Shards, "write", write_and_die):
+        process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL

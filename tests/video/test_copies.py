@@ -18,8 +18,8 @@ from epic100.video.index_file import load_index
 from epic100.video.reader import VideoReader
 from epic100.video.scan_table import write_scan_table
 from support.bad_decoders import Orders
+from support.checkout import rows_of
 from support.decoder_stand_in import ShortVideos
-from support.tables import rows_of
 from support.this_process import records_of
 
 pytestmark = pytest.mark.slow

@@ -10,9 +10,8 @@ from epic100.base.errors import EpicError
 from epic100.video.index import FrameError, build_index
 from epic100.video.index_file import find_index, load_index, load_indexes, write_indexes
 from epic100.video.reader import VideoReader
-from support.made_index import index_at
 from support.packets import decoded
-from support.scanned import inspect
+from support.scanned import index_at, inspect
 from support.tricky_videos import parts_of, show_parts, two_entries
 
 

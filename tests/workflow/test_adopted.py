@@ -13,9 +13,8 @@ from epic100.settings.training import TrainSettings
 from epic100.training.train import train
 from support.archive import configure, run
 from support.models import predicted
-from support.published_weights import checkpoint, official_csvs, small
 from support.small_runs import copy_results, job
-from support.zoo import shrunk
+from support.zoo import checkpoint, official_csvs, shrunk, small
 
 pytestmark = pytest.mark.slow
 

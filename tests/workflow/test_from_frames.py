@@ -9,8 +9,8 @@ import pytest
 from epic100.video.reader import VideoReader
 from epic100.video.scan_table import read_scan_table
 from support.archive import VIDEOS, configure, run, said
-from support.frame_files import frame_file, pack, write_frames
 from support.small_runs import SMALL
+from support.tricky_videos import frame_file, pack, write_frames
 
 pytestmark = pytest.mark.slow
 

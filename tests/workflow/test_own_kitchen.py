@@ -10,9 +10,8 @@ from epic100.base.text_table import write_table
 from epic100.minikitchen import write_annotations, write_video
 from epic100.minikitchen.kitchen import NOUNS, VERBS
 from epic100.video.sheet import Video
-from support.checkout import ROOT, epic100, said
+from support.checkout import ROOT, epic100, rows_of, said
 from support.lab import write_sheet
-from support.tables import rows_of
 
 pytestmark = pytest.mark.slow
 

@@ -7,10 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from support.archive import configure, jobs, run, said
-from support.checkout import ROOT
+from support.checkout import ROOT, rows_of
 from support.models import save_random_model
 from support.small_runs import SMALL
-from support.tables import rows_of
 
 pytestmark = pytest.mark.slow
 

@@ -11,11 +11,18 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from epic100.cli.adopt import adopt, adopt_encoder
 from epic100.model.published import published
 from epic100.training.recipe import precision_of
-from support import published_weights
 from support.archive import configure, run
 from support.checkout import ROOT
-from support.memory import saved_for_backward
-from support.zoo import DEFAULT, SHRUNK, shrunk
+from support.models import saved_for_backward
+from support.zoo import (
+    DEFAULT,
+    SHRUNK,
+    as_encoder,
+    checkpoint,
+    official_csvs,
+    shrunk,
+    small,
+)
 
 # TimeSformer is tested each time, the others once a week.
 MODELS = [
@@ -74,14 +81,14 @@ def test_a_model_goes_from_videos_to_a_submission(name, clean_archive, tmp_path)
         options["model.backbone.frozen"] = True
     # An encoder starts from published weights in their own layout, of four frames.
     if kind in ("avion", "lavila"):
-        change, model = published_weights.as_encoder, published_weights.small(f"{kind}_b")
-        published_weights.checkpoint(f"{kind}_b", tmp_path / "theirs.pt", change)
+        model = small(f"{kind}_b")
+        checkpoint(f"{kind}_b", tmp_path / "theirs.pt", as_encoder)
         adopt_encoder(f"{kind}_b", tmp_path / "theirs.pt", tmp_path / "ours.pth", 16, model)
     # A published model starts from the network that was trained on EPIC-KITCHENS.
     elif name in published():
-        published_weights.checkpoint(name, tmp_path / "theirs.pt")
-        csvs = published_weights.official_csvs(tmp_path)
-        model = published_weights.small(name)
+        checkpoint(name, tmp_path / "theirs.pt")
+        csvs = official_csvs(tmp_path)
+        model = small(name)
         adopt(name, tmp_path / "theirs.pt", tmp_path / "ours.pth", model=model, **csvs)
     if started := (tmp_path / "ours.pth").exists():
         train |= {"from_scratch": False, "load_from": str(tmp_path / "ours.pth")}
