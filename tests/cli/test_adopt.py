@@ -7,9 +7,10 @@ from mmaction.registry import MODELS
 
 from epic100.base.disk import digest
 from epic100.base.errors import EpicError
-from epic100.cli import adopt as adopting
-from epic100.cli.adopt import adopt, adopt_encoder, sort_as_actions
+from epic100.cli import published_tensors
+from epic100.cli.adopt import adopt, adopt_encoder, network_config
 from epic100.cli.program import main
+from epic100.cli.published_tensors import sort_as_actions
 from epic100.model.encoders import QuickGELU
 from epic100.model.forward import scores_of_views
 from epic100.model.model_file import load_model
@@ -191,7 +192,7 @@ def test_the_file_of_another_model_is_known_by_its_md5(tmp_path, monkeypatch):
     checkpoint("avion_b", tmp_path / "theirs.pt")
     md5 = digest(tmp_path / "theirs.pt", "md5").value
     other = published()["avion_l"].model_copy(update={"md5": md5[:6]})
-    monkeypatch.setattr(adopting, "published", lambda: published() | {"avion_l": other})
+    monkeypatch.setattr(published_tensors, "published", lambda: published() | {"avion_l": other})
     with pytest.raises(EpicError, match="is the file of avion_l, by its md5 .*file of avion_b"):
         adopted("avion_b", tmp_path)
 
@@ -255,7 +256,7 @@ def test_an_encoder_is_the_backbone_of_the_adopted_model(name, change, tmp_path)
 
 @pytest.mark.parametrize("quick_gelu", [True, False])
 def test_avion_computes_quick_gelu_if_its_recipe_says_so(quick_gelu):
-    spec = adopting.network_config(small("avion_b"))["backbone"] | {"quick_gelu": quick_gelu}
+    spec = network_config(small("avion_b"))["backbone"] | {"quick_gelu": quick_gelu}
     # The activation follows the first linear layer.
     activations = [block.mlp.layers[0][1] for block in MODELS.build(spec).blocks]
     assert {isinstance(layer, QuickGELU) for layer in activations} == {quick_gelu}

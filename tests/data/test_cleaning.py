@@ -9,7 +9,7 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.data.annotations import frames_between, index_segments
 from epic100.data.cleaning import clean_split, salvage_lines, salvage_table
-from epic100.data.drop_reasons import DropReason, is_damage, reason_type
+from epic100.data.segment_list import DropReason, is_damage, reason_type
 from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
 from support.scanned import index_at

@@ -10,7 +10,7 @@ import pytest
 
 from epic100.base.disk import digest
 from epic100.base.text_table import write_table
-from epic100.data.download_annotations import COLUMNS, NAMES
+from epic100.data.downloads import COLUMNS, NAMES
 from epic100.data.fetch import part_path
 from epic100.minikitchen import write_annotations
 from epic100.video.sheet import Video

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.data.download_videos import download_video, write_videos_ok
+from epic100.data.downloads import download_video, write_videos_ok
 from epic100.data.fetch import part_path
 from epic100.video.scan_table import ScanRow, write_scan_table
 from epic100.video.sheet import Video

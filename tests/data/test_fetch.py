@@ -238,8 +238,7 @@ def test_trainings_scans_and_rules_do_not_import_pycurl():
     """They import the modules of downloads, which need libcurl only where a transfer begins."""
     code = (
         "import sys, epic100.training.train, epic100.scan.participant,"
-        "epic100.data.download_annotations, epic100.data.start_weights,"
-        "epic100.data.download_videos;"
+        "epic100.data.downloads, epic100.data.start_weights;"
         "sys.exit('pycurl' in sys.modules)"
     )
     python("-P", "-c", code)

@@ -13,7 +13,7 @@ import yaml
 from epic100.base.disk import digest
 from epic100.base.errors import EpicError
 from epic100.base.text_table import write_table
-from epic100.data.download_annotations import (
+from epic100.data.downloads import (
     COLUMNS,
     NAMES,
     OWN_DATA,

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.data.drop_reasons import DropReason
+from epic100.data.segment_list import DropReason
 from epic100.model.published import published
 from epic100.pages.report import read_picture, write_summary
 from epic100.pages.report_tables import official_rows

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from epic100.base.text_table import write_table
-from epic100.data.download_annotations import NAMES
+from epic100.data.downloads import NAMES
 from epic100.minikitchen import write_annotations
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.settings.config import read_settings

@@ -1,7 +1,7 @@
 """Rule browse: segments, predictions, clips and timelines of one or two runs -> a folder."""
 
 from epic100.base.log import rule_log
-from epic100.data.download_annotations import data_name
+from epic100.data.downloads import data_name
 from epic100.pages.browse import write_folder
 from epic100.pages.browse_data import gather, shown_runs
 from epic100.video.sheet import read_sheet

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from epic100.base.log import log, rule_log
-from epic100.data.download_annotations import data_name
+from epic100.data.downloads import data_name
 from epic100.pages.report import write_summary
 from epic100.scoring.evaluation import evaluate
 

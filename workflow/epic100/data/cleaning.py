@@ -17,10 +17,17 @@ import pandas as pd
 from epic100.base.errors import EpicError
 from epic100.base.text_table import write_frame
 from epic100.data.annotations import frames_between
-from epic100.data.drop_reasons import COLUMNS as DROPPED_COLUMNS
-from epic100.data.drop_reasons import DropReason, is_damage, reason_type
 from epic100.data.pairs import pair_table, write_pairs
-from epic100.data.segment_list import SECONDS, read_segments, row_numbers_by, write_segments
+from epic100.data.segment_list import (
+    DROPPED_COLUMNS,
+    SECONDS,
+    DropReason,
+    is_damage,
+    read_segments,
+    reason_type,
+    row_numbers_by,
+    write_segments,
+)
 from epic100.settings.data import Participants
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
@@ -80,17 +87,9 @@ def clean(
     Raises:
         EpicError: A list, a table or an id of the config is wrong, or a video was not scanned.
     """
-    if unknown := [name for name in accept if name not in videos]:
-        raise EpicError(
-            f"config: videos.accept names {', '.join(unknown)}; expected ids of the video sheet"
-        )
-    scan_rows, index_paths = _read_scans(scans)
-    rows = _rows_without_scan(videos, participants, absent) | scan_rows
-    # A video that the config accepts is not held back, so the finding of the scan is removed.
-    for name in accept:
-        if name in rows:
-            rows[name] = replace(rows[name], finding="")
-    tables: dict[str, pd.DataFrame] = {}
+    rows, index_paths = _scan_rows(scans, videos, participants, accept, absent)
+    # Each segment gets its frames and a reason to drop it, or "".
+    tables = []
     for split, path in segments.items():
         table, retimed = clean_split(
             _read_timed(path),
@@ -99,68 +98,90 @@ def clean(
             lambda video_id: load_index(index_paths[video_id], video_id),
         )
         # The config's policy decides. The columns of both policies stay, to be counted below.
-        tables[split] = table.assign(reason=table[policy], split=split)
-        _log_split(split, tables[split]["reason"], retimed)
-    kept_of_split = {split: table[table["reason"] == ""] for split, table in tables.items()}
-    # This raises an error if no train segment is left, so it comes before anything is written.
-    train_pairs = pair_table(kept_of_split["train"])
+        tables.append(table.assign(reason=table[policy], split=split))
+        for sentence in retimed:
+            log.info(sentence)
+        reasons = table.loc[table[policy] != "", policy]
+        log.info(f"{split}: {len(table) - len(reasons)} segments kept, {len(reasons)} dropped")
+        for dropped_for, count in reasons.map(reason_type).value_counts().items():
+            log.info(f"  {count} dropped: {dropped_for}")
+    all_segments = pd.concat(tables)
+    is_kept = all_segments["reason"] == ""
+    kept = {split: all_segments[is_kept & (all_segments["split"] == split)] for split in segments}
+    # A list that has lost its content is an error, before anything is written.
+    train_pairs = pair_table(kept["train"])
     log.info(f"{len(train_pairs)} verb-noun pairs in train")
-    if not (len(kept_of_split.get("val", "-")) or subset):
+    if "val" in kept and kept["val"].empty and not subset:
         raise EpicError(
             f"{segments['val']}: no segment of val is left, and a model without validation has no "
-            "figures; see the reasons above, or set `videos: subset: true` if that is meant"
+            "metrics; see the reasons above, or set `videos: subset: true` if that is meant"
         )
-    for split, kept in kept_of_split.items():
-        write_segments(kept, lists[split])
+    # The lists, and the tables about them.
+    for split, table in kept.items():
+        write_segments(table, lists[split])
     write_pairs(train_pairs, pairs)
-    all_segments = pd.concat(tables.values())
     kept_counts = salvage_table(all_segments, {name for name, row in rows.items() if row.caution})
-    dropped_rows = all_segments.loc[all_segments["reason"] != "", list(DROPPED_COLUMNS)]
     log.info("\n".join(salvage_lines(kept_counts)))
     write_frame(kept_counts, salvage)
-    write_frame(dropped_rows, dropped)
+    write_frame(all_segments.loc[~is_kept, list(DROPPED_COLUMNS)], dropped)
     # The screen shows this line.
-    counts = [
-        f"{split} {len(kept)} kept, {len(tables[split]) - len(kept)} dropped"
-        for split, kept in kept_of_split.items()
-    ]
-    place = f" ({dropped} has the reasons)" if len(dropped_rows) else ""
-    log.info(f"{'; '.join(counts)}{place}")
+    totals = all_segments["split"].value_counts()
+    counts = "; ".join(
+        f"{split} {len(table)} kept, {totals.get(split, 0) - len(table)} dropped"
+        for split, table in kept.items()
+    )
+    log.info(f"{counts}{'' if is_kept.all() else f' ({dropped} has the reasons)'}")
 
 
-def _read_scans(scans: Sequence[str]) -> tuple[dict[str, ScanRow], dict[str, str]]:
-    """Read the scan tables, and warn of one without any readable video.
-
-    Returns:
-        The rows by video_id; and for each video_id, the path of the file with its frame index.
-    """
-    rows: dict[str, ScanRow] = {}
-    index_paths: dict[str, str] = {}
-    for scan in scans:
-        rows_of_scan = {row.video_id: row for row in read_scan_table(scan)}
-        if rows_of_scan and not any(row.readable for row in rows_of_scan.values()):
-            log.warning(f"{Path(scan).stem}: none of its {len(rows_of_scan)} videos is readable")
-        rows |= rows_of_scan
-        index_paths |= dict.fromkeys(rows_of_scan, scan.removesuffix(".tsv") + ".index.npz")
-    return rows, index_paths
-
-
-def _log_split(split: str, reasons: pd.Series, retimed: Sequence[str]) -> None:
-    """Log the re-timed videos of a split, and how many segments are kept and dropped, and why.
+def _scan_rows(
+    scans: Sequence[str],
+    videos: Mapping[str, Video],
+    participants: Participants,
+    accept: Sequence[str],
+    absent: Sequence[str],
+) -> tuple[dict[str, ScanRow], dict[str, str]]:
+    """Read the scan tables, and make rows of the videos that are not scanned.
 
     Args:
-        split: The split.
-        reasons: The reason to drop each segment, or "".
-        retimed: The sentences of `clean_split` about re-timed videos.
+        scans: Scan tables, one per participant, with the frame indexes in the same folder.
+        videos: Rows of the video sheet by video_id.
+        participants: Who takes part.
+        accept: Videos to use although their length is in doubt.
+        absent: Participants without any video file.
+
+    Returns:
+        The rows by video_id; and for each scanned video_id, the path of the file with its frame
+        index.
+
+    Raises:
+        EpicError: `accept` has an id that is not in the sheet.
     """
-    for sentence in retimed:
-        log.info(sentence)
-    drop_reasons = reasons[reasons != ""]
-    log.info(
-        f"{split}: {len(reasons) - len(drop_reasons)} segments kept, {len(drop_reasons)} dropped"
-    )
-    for dropped_for, count in drop_reasons.map(reason_type).value_counts().items():
-        log.info(f"  {count} dropped: {dropped_for}")
+    if unknown := [name for name in accept if name not in videos]:
+        raise EpicError(
+            f"config: videos.accept names {', '.join(unknown)}; expected ids of the video sheet"
+        )
+    rows: dict[str, ScanRow] = {}
+    index_paths: dict[str, str] = {}
+    # Videos of participants who are left out, or without any file, have no scan.
+    for video_id, video in videos.items():
+        participant = video.participant_id
+        # The reason is the key of the config that leaves the participant out.
+        if participant in participants.exclude:
+            rows[video_id] = ScanRow(video_id, EXCLUDED, reason="exclude")
+        elif participants.include and participant not in participants.include:
+            rows[video_id] = ScanRow(video_id, EXCLUDED, reason="include")
+        elif participant in absent:
+            reason = "no video of this participant is there"
+            rows[video_id] = ScanRow(video_id, MISSING, reason=reason)
+    for scan in scans:
+        rows_of_scan = read_scan_table(scan)
+        if rows_of_scan and not any(row.readable for row in rows_of_scan):
+            log.warning(f"{Path(scan).stem}: none of its {len(rows_of_scan)} videos is readable")
+        for row in rows_of_scan:
+            # A video that the config accepts is not held back: the scan's finding is removed.
+            rows[row.video_id] = replace(row, finding="") if row.video_id in accept else row
+            index_paths[row.video_id] = f"{scan.removesuffix('.tsv')}.index.npz"
+    return rows, index_paths
 
 
 def join_train_and_val(
@@ -307,22 +328,18 @@ def salvage_lines(table: pd.DataFrame) -> list[str]:
             )
         if left_out:
             left_out_lines.append(f"{name}: {left_out} of {total} segments left out: {row['why']}")
+    lines = damage_lines + left_out_lines[:MAX_PARTICIPANTS_SHOWN]
     hidden = len(left_out_lines) - MAX_PARTICIPANTS_SHOWN
-    hidden_line = [f"... and {hidden} participants more, in dropped.tsv"] if hidden > 0 else []
+    if hidden > 0:
+        lines.append(f"... and {hidden} participants more, in dropped.tsv")
     sums = table[["segments", "kept_by_segment", "kept_by_video"]].sum()
-    summary = (
+    lines.append(
         f"all: {sums['kept_by_segment']:,} of {sums['segments']:,} segments kept; dropping "
         f"complete videos would keep {sums['kept_by_video']:,}"
     )
-    warning = caution(table)
-    warning_line = [warning] if warning else []
-    return [
-        *damage_lines,
-        *left_out_lines[:MAX_PARTICIPANTS_SHOWN],
-        *hidden_line,
-        summary,
-        *warning_line,
-    ]
+    if warning := caution(table):
+        lines.append(warning)
+    return lines
 
 
 def caution(table: pd.DataFrame) -> str:
@@ -339,28 +356,6 @@ def caution(table: pd.DataFrame) -> str:
         f"{count:,} of the segments kept are of videos judged by their decoder only: spoilt bits "
         "may go unseen"
     )
-
-
-def _rows_without_scan(
-    videos: Mapping[str, Video], participants: Participants, absent: Sequence[str]
-) -> dict[str, ScanRow]:
-    """Make the scan rows of videos that are not scanned, by video_id.
-
-    These are the videos of participants whom the config leaves out, or who are in `absent`.
-    """
-    rows = {}
-    for video_id, video in videos.items():
-        participant = video.participant_id
-        # The reason is the key of the config that leaves the participant out.
-        if participant in participants.exclude:
-            rows[video_id] = ScanRow(video_id, EXCLUDED, reason="exclude")
-        elif participants.include and participant not in participants.include:
-            rows[video_id] = ScanRow(video_id, EXCLUDED, reason="include")
-        elif participant in absent:
-            rows[video_id] = ScanRow(
-                video_id, MISSING, reason="no video of this participant is there"
-            )
-    return rows
 
 
 def _read_timed(path: str) -> pd.DataFrame:

@@ -4,7 +4,6 @@ Nothing here needs torch or MMEngine, so that Snakemake can import it quickly.
 """
 
 import ast
-import functools
 import logging
 import os
 import re
@@ -204,19 +203,6 @@ def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) 
             f"{weights.path}: not a checkpoint{page_note}; expected a file of torch.save; remove "
             "it and fetch it again"
         )
-
-
-@functools.cache
-def error_of(weights: StartWeights) -> str:
-    """Check start weights, and return the message of the error or "".
-
-    The result is cached, so that a process reads a file only once.
-    """
-    try:
-        check_weights(weights)
-    except EpicError as error:
-        return str(error)
-    return ""
 
 
 def probe(weights: StartWeights) -> None:

@@ -17,8 +17,8 @@ from epic100.base.disk import read_json
 from epic100.base.errors import EpicError, printable
 from epic100.base.text_table import read_own_table, read_table
 from epic100.data.annotations import load_splits
-from epic100.data.drop_reasons import read_dropped, reason_type
 from epic100.data.official_lists import DATA_SET, LISTS, TASKS, read_class_names, read_list
+from epic100.data.segment_list import read_dropped, reason_type
 from epic100.scoring.metrics import officially_correct, percent
 from epic100.scoring.predictions import complete_scores, read_predictions
 from epic100.video.scan_table import DAMAGED, OK, ScanRow, read_scan_table

@@ -20,8 +20,8 @@ from epic100.base.disk import read_json, retry_disk
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_frame
 from epic100.data.cleaning import caution, salvage_lines
-from epic100.data.drop_reasons import held_back
 from epic100.data.official_lists import read_list
+from epic100.data.segment_list import held_back
 from epic100.pages.report_tables import (
     class_tables,
     dropped_counts,

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from epic100.base.disk import read_text
 from epic100.base.text_table import read_frame
-from epic100.data.drop_reasons import read_drop_types, reason_type
+from epic100.data.segment_list import read_drop_types, reason_type
 from epic100.model.published import published
 from epic100.scoring.metrics import TASKS
 from epic100.scoring.submission_check import MAX_PRIOR_SHARE, prior_words

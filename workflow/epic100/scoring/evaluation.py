@@ -67,7 +67,7 @@ def evaluate(
         out: The JSON file to write.
         lists: Paths by the keys of `official_lists.LISTS`. Without its list, a metric is null.
         reduce: As for `predictions.reduction_method`.
-        data: What the annotations are called, see `data.download_annotations.data_name`.
+        data: What the annotations are called, see `data.downloads.data_name`.
         clean: The clean list that the predictions must be made from; None: not checked.
         model: The model or models that the predictions must be made with; None: not checked.
         settings: Sections of the config, and `content`: digests of the recipe's files by name.

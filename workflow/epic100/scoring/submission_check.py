@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from epic100.base.errors import printable
-from epic100.data.drop_reasons import read_drop_types
+from epic100.data.segment_list import read_drop_types
 
 OUTPUTS = ("verb_output", "noun_output")
 HINT = "hint: "

@@ -1,8 +1,14 @@
-"""Download and verify the annotations of a pinned commit, by the URL and checksum of each file."""
+"""Download annotations and videos, and check them against the checksums in their sheets.
+
+The sheet of annotation files has the URL and checksum of each official file at a pinned commit. A
+download is compared with its checksum before the file gets its name. For any other video file the
+scan computes the md5, since it reads every byte anyway; nothing is read a second time.
+"""
 
 import logging
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +18,7 @@ from epic100.base.errors import URL_WORDS, EpicError, is_url
 from epic100.base.text_table import read_table
 from epic100.data.fetch import fetch
 from epic100.data.official_lists import CLASS_LISTS, DATA_SET, LISTS
+from epic100.video.sheet import Video
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +68,7 @@ def read_pins(path: str | os.PathLike) -> dict[str, Pinned]:
             )
         checksum = Checksum.parse(row["checksum"], f"{path}: line {line}")
         pins[row["name"]] = Pinned(row["name"], row["url"], checksum)
-    missing = [name for name in NAMES.values() if name not in pins]
-    if missing:
+    if missing := [name for name in NAMES.values() if name not in pins]:
         raise EpicError(f"{path}: no row of {', '.join(missing)}; expected {about}")
     return {key: pins[name] for key, name in NAMES.items()}
 
@@ -132,3 +138,72 @@ def verify_annotations(
         )
     write_text(out, "".join(f"{files[key]} {checksum}\n" for key, checksum in checksums.items()))
     log.info(f"{len(checksums)} annotation files are the pinned ones")
+
+
+VERIFIED, WRONG, UNVERIFIED = "verified", "wrong", "unverified"
+NAMED = 5  # The maximum number of videos that an error names.
+
+
+def download_video(video: Video, root: str | os.PathLike) -> None:
+    """Download a video into the folder of its participant, and compare its md5 with the sheet's.
+
+    Args:
+        video: The row of the sheet, with a URL.
+        root: Folder of the videos.
+
+    Raises:
+        EpicError: A file of that name exists, which a download must not overwrite; or the download
+            fails (`fetch`).
+    """
+    path = video.path(root)
+    if os.path.lexists(path):
+        raise EpicError(
+            f"{path}: there already; a download writes over nothing: run again to have it "
+            "verified, or remove it to have it fetched"
+        )
+    checksum = Checksum("md5", video.md5.lower()) if video.md5 else None
+    fetch(video.url, path, checksum)
+    verdict = "md5 as the sheet says" if checksum else "the sheet has no md5 to hold it to"
+    log.info(f"{video.video_id}: {verdict}")
+
+
+def write_videos_ok(
+    videos: Sequence[Video], tables: Sequence[str | os.PathLike], out: str | os.PathLike
+) -> None:
+    """Check that each video is readable and has the md5 of the sheet, and write `videos.ok`.
+
+    The file has one sentence: `700 videos: 690 verified, 10 unverified`.
+
+    Args:
+        videos: The rows of the sheet.
+        tables: The scan tables of these videos.
+        out: The file to write, `results/videos.ok`.
+
+    Raises:
+        EpicError: Some videos are wrong, unreadable or missing; the message counts and names them.
+    """
+    # The rules import this module, and Snakemake's environment may be without NumPy.
+    from epic100.video.scan_table import read_scan_table
+
+    rows = {row.video_id: row for table in tables for row in read_scan_table(table)}
+    states: dict[str, str] = {}
+    for video in videos:
+        row = rows[video.video_id]
+        if not row.readable:
+            states[video.video_id] = row.status
+        elif not video.md5:
+            states[video.video_id] = UNVERIFIED
+        else:
+            states[video.video_id] = VERIFIED if row.md5 == video.md5.lower() else WRONG
+    counts = ", ".join(f"{count} {state}" for state, count in Counter(states.values()).items())
+    summary = f"{len(states)} videos: {counts}"
+    if bad := [name for name in states if states[name] not in (VERIFIED, UNVERIFIED)]:
+        first_bad = ", ".join(f"{name} {states[name]}" for name in bad[:NAMED])
+        others = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+        raise EpicError(
+            f"{out}: not written: {len(bad)} of {len(states)} videos are not what the sheet "
+            f"says: {first_bad}{others}; all are in {Path(tables[0]).parent}/*.tsv; with `videos: "
+            "download: true` what is missing is fetched, and a wrong file once it is removed"
+        )
+    write_text(out, f"{summary}\n")
+    log.info(summary)
