@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.base.processes import Gpus, gpus_to_use, look_for_gpus
+from epic100.base.processes import Gpus, Placement, choose_device, look_for_gpus
 from epic100.settings.training import TrainSettings
 from epic100.training.launch import launch
 
@@ -41,19 +41,22 @@ def test_a_gpu_counts_as_granted_by_these_variables(requested, environment, evid
 
 
 @pytest.mark.parametrize(
-    "device, number, available, used",
+    "device, number, available, used, processes",
     [
-        ("auto", None, gpus(visible=0), 0),
-        ("auto", None, gpus(visible=4), 1),
-        ("auto", 0, gpus(visible=4, granted=SLURM), 0),
-        ("auto", 2, gpus(visible=4), 2),
-        ("cuda", None, gpus(visible=1), 1),
-        ("cpu", None, gpus(visible=4, granted=SLURM), 0),
-        ("cpu", 2, gpus(visible=0, granted=SLURM), 0),
+        ("auto", None, gpus(visible=0), "cpu", 1),
+        ("auto", None, gpus(visible=4), "cuda", 1),
+        ("auto", 0, gpus(visible=4, granted=SLURM), "cpu", 1),
+        ("auto", 2, gpus(visible=4), "cuda", 2),
+        ("cuda", None, gpus(visible=1), "cuda", 1),
+        ("cpu", None, gpus(visible=4, granted=SLURM), "cpu", 1),
+        ("cpu", 2, gpus(visible=0, granted=SLURM), "cpu", 2),
     ],
 )
-def test_the_keys_device_and_gpus_decide_how_many_gpus_are_used(device, number, available, used):
-    assert gpus_to_use("train", device, number, available) == used
+def test_the_keys_device_and_gpus_decide_how_many_gpus_are_used(
+    device, number, available, used, processes
+):
+    expected = Placement(used, processes)
+    assert choose_device("train", device, number, available) == expected
 
 
 @pytest.mark.parametrize(
@@ -93,7 +96,7 @@ def test_an_unusable_gpu_that_was_granted_or_requested_is_an_error(
     device, number, available, words
 ):
     with pytest.raises(EpicError, match=words):
-        gpus_to_use("train", device, number, available)
+        choose_device("train", device, number, available)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,7 @@ def test_an_unusable_gpu_that_was_granted_or_requested_is_an_error(
 )
 def test_an_unusable_gpu_that_nobody_requested_is_a_warning(available, warning, caplog):
     with caplog.at_level(logging.WARNING, "epic100"):
-        assert gpus_to_use("predict", "auto", None, available) == 0
+        assert choose_device("predict", "auto", None, available) == Placement("cpu", 1)
     assert re.search(warning, "".join(caplog.messages))
 
 

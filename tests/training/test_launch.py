@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.base.processes import PROCESS, Request
+from epic100.base.processes import PROCESS
 from epic100.model.model_file import load_model
 from epic100.training.launch import launch
 from epic100.training.train import train
@@ -80,9 +81,7 @@ def test_two_nodes_meet_and_learn(lab, tmp_path):
     alone, results = (copy_results(lab, tmp_path / name) for name in ("one", "two"))
     expected = run(lab, alone, batch_size=4, epochs=1, options=PLAIN)
     request = results / "request"
-    request.write_bytes(
-        pickle.dumps(Request(train, {"settings": chosen, **job(lab, results)}, None))
-    )
+    request.write_bytes(pickle.dumps((partial(train, settings=chosen, **job(lab, results)), None)))
     with socket.create_server(("127.0.0.1", 0)) as server:
         meeting = f"127.0.0.1:{server.getsockname()[1]}"
     words = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d"]

@@ -55,12 +55,23 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             disk names the outermost file.
     """
     target = Path(path)
-    with writing(target), _new_next_to(target) as temporary:
-        yield temporary
-        _sync(temporary)
-        require_newest()
-        os.replace(temporary, target)
-        _sync(target.parent)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Names of files may have brackets, which mean something to `glob`. A writer within a writer
+        # adds another dot in front.
+        names = f".*{glob.escape(target.stem)}.*.tmp{glob.escape(target.suffix)}"
+        remove_leftovers(target.parent, names)
+        temporary = target.with_name(f".{target.stem}.{secrets.token_hex(8)}.tmp{target.suffix}")
+        try:
+            temporary.touch(exist_ok=False)
+            yield temporary
+            _sync(temporary)
+            require_newest()
+            os.replace(temporary, target)
+            _sync(target.parent)
+        finally:
+            # After a success, the file has its final name.
+            temporary.unlink(missing_ok=True)
 
 
 def require_newest() -> None:
@@ -187,23 +198,6 @@ def remove_leftovers(folder: Path, names: str) -> None:
         with suppress(FileNotFoundError):  # Another process may remove it at the same time.
             if time.time() - old.stat().st_mtime > LEFTOVER_SECONDS:
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
-
-
-@contextmanager
-def _new_next_to(target: Path) -> Iterator[Path]:
-    """Yield a new file next to `target`, and remove it after the block if it is still there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Names of files may have brackets, which mean something to `glob`. A writer within a writer
-    # adds another dot in front.
-    names = f".*{glob.escape(target.stem)}.*.tmp{glob.escape(target.suffix)}"
-    remove_leftovers(target.parent, names)
-    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(8)}.tmp{target.suffix}")
-    try:
-        temporary.touch(exist_ok=False)
-        yield temporary
-    finally:
-        # After a success, the file has its final name.
-        temporary.unlink(missing_ok=True)
 
 
 def _system_error_behind(error: BaseException, target: Path) -> OSError | None:

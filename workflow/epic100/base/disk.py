@@ -57,20 +57,18 @@ def retry_disk(path: str | os.PathLike, doing: str, action: Callable[[], Value])
         DiskError: All tries failed.
         OSError: The error is about the file itself (`OF_THE_FILE`).
     """
-    waits = iter(WAITS)
-    while True:
+    for seconds in (0, *WAITS):
+        time.sleep(seconds)
         try:
             return action()
         except OSError as error:
             if error.errno in OF_THE_FILE:
                 raise
-            seconds = next(waits, None)
-            if seconds is None:  # The last pause is over, so there is no further try.
-                raise DiskError(
-                    f"{path}: {doing} failed {len(WAITS) + 1} times: {error.strerror}; the disk is "
-                    "at fault, not the file: run again, or copy the file anew"
-                ) from error
-        time.sleep(seconds)
+            failure = error
+    raise DiskError(
+        f"{path}: {doing} failed {len(WAITS) + 1} times: {failure.strerror}; the disk is at fault, "
+        "not the file: run again, or copy the file anew"
+    ) from failure
 
 
 def read_text(path: str | os.PathLike, encoding: str = "utf-8", errors: str = "strict") -> str:
@@ -125,8 +123,7 @@ def reading(path: str | os.PathLike) -> "Iterator[io.BufferedReader[WatchedFile]
         raise
     except Exception as error:
         # The library may have turned a failed read into an error about the file's content.
-        failed_read = raw.failure if raw is not None else None
-        failure = failed_read or error
+        failure = getattr(raw, "failure", None) or error
         if isinstance(failure, OSError) and failure.errno:
             remedy = "check the disk and the permissions, then run again"
             if failure.errno == errno.EISDIR:

@@ -65,14 +65,12 @@ def open_lock_of_killed_run(show: Callable[[str], None]) -> bool:
 
 def _is_gone(host: str, pid: int, boot: str, namespace: str) -> bool:
     """Whether a run has surely ended, as far as this machine can tell."""
-    if host != socket.gethostname():
-        return False
     this_boot, this_namespace = process_space().split()
-    if boot != this_boot:
-        return True
-    # In another namespace, e.g. in a container, the number belongs to another process. A run that
-    # has started itself anew finds its own note.
-    return namespace == this_namespace and (pid == os.getpid() or not psutil.pid_exists(pid))
+    # A run that has started itself anew finds its own note.
+    has_no_process = pid == os.getpid() or not psutil.pid_exists(pid)
+    # In another namespace, e.g. in a container, the number belongs to another process.
+    has_ended = boot != this_boot or (namespace == this_namespace and has_no_process)
+    return host == socket.gethostname() and has_ended
 
 
 # The folder of the files that `newest_file` names.

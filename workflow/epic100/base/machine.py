@@ -7,13 +7,13 @@ uses of these go through this module.
 import contextlib
 import ctypes
 import functools
-import math
 import os
 import platform
 import resource
 import signal
+import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -40,7 +40,11 @@ def usable_cores(cgroup: Path = CGROUP) -> int:
     else:
         cores = os.cpu_count() or 1
         note(f"this system knows no affinity: {cores} cores are taken to be free")
-    return max(1, math.floor(min(cores, _quota_cores(cgroup))))
+    # The file holds `quota period` or `max period`: `250000 100000` are 2.5 cores.
+    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
+        cores = min(cores, int(quota) // int(period))
+    return max(1, cores)
 
 
 def processor_name() -> str:
@@ -84,18 +88,6 @@ def handle_in_thread(number: int) -> None:
         )
 
 
-def _quota_cores(cgroup: Path) -> float:
-    """Return the CPU quota of a cgroup in cores; infinite without one.
-
-    The file `cpu.max` holds `quota period` or `max period`: `250000 100000` are 2.5 cores.
-    """
-    try:
-        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
-        return math.inf if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        return math.inf
-
-
 def limit_process(limits: Mapping[int, int]) -> None:
     """Set resource limits of this process.
 
@@ -125,9 +117,9 @@ def wait_for_signal_of(sender: int, number: signal.Signals) -> None:
 
 
 @functools.cache
-def note(words: str, tell: Callable[[str], None] = print) -> None:
+def note(words: str) -> None:
     """Print a note about this system once per process: a second call does nothing (the cache)."""
-    tell(f"note: {words}")
+    sys.stdout.write(f"note: {words}\n")
 
 
 def is_asleep(pid: int) -> bool:

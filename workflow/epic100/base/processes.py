@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,52 +92,6 @@ def look_for_gpus(requested: int = 0, environment: Mapping[str, str] = os.enviro
     )
 
 
-def gpus_to_use(section: str, device: str, gpus: int | None, available: Gpus) -> int:
-    """Decide on how many GPUs a section of the config computes.
-
-    Args:
-        section: `train` or `predict`, for messages.
-        device: The section's key `device`: auto, cuda or cpu.
-        gpus: The section's key `gpus`. None means one GPU if there is one.
-        available: The GPUs of this process.
-
-    Returns:
-        Number of GPUs; 0 means the CPU.
-
-    Raises:
-        EpicError: A GPU was granted or requested but torch cannot use it.
-    """
-    if device == "cpu" or gpus == 0:
-        return 0
-    count = gpus or 1
-    # With several GPUs, the ranks are other processes, so CUDA is not started in this one.
-    why_not = available.why_not() if count == 1 or available.visible < count else None
-    if available.visible >= count and why_not is None:
-        return count
-    reason_for_gpu = _why_gpu_needed(section, device, gpus, available)
-    torch_finding = f"torch {torch.__version__} sees {available.visible} GPUs here"
-    if why_not:
-        torch_finding += f" and cannot use one ({why_not})"
-    if reason_for_gpu is None:
-        if available.visible or available.has_device_files:
-            log.warning(
-                f"{section}: this machine has a GPU, but {torch_finding}: on the CPU instead"
-            )
-        return 0
-    raise EpicError(
-        f"{reason_for_gpu}, but {torch_finding}; expected at least {count}: install a torch that "
-        "fits the driver and the GPU (docs/platforms.md), ask for enough of them, or set "
-        f"`{section}: device: cpu` to compute on the CPU"
-    )
-
-
-def _why_gpu_needed(section: str, device: str, gpus: int | None, available: Gpus) -> str | None:
-    """Return why the section must not fall back to the CPU, as text; None if it may."""
-    if gpus:
-        return f"{section}.gpus is {gpus}"
-    return f"{section}.device is cuda" if device == "cuda" else available.granted
-
-
 # The name of this module, which each process runs.
 PROCESS = "epic100.base.processes"
 # A process waits this long for another. A step takes seconds, but a slow disk may come back.
@@ -166,23 +121,8 @@ class Placement:
         return self.processes // self.nodes
 
 
-@dataclass(frozen=True)
-class Request:
-    """A call that each of several processes makes, and reads from a file.
-
-    Args:
-        function: A function of a module.
-        arguments: Its arguments by name.
-        launcher: Id of the process that started torchrun; None if the others may be on other nodes.
-    """
-
-    function: Callable[..., None]
-    arguments: Mapping[str, Any]
-    launcher: int | None
-
-
 def choose_device(
-    section: str, device: str, gpus: int | None, visible: Gpus, nodes: int = 1
+    section: str, device: str, gpus: int | None, available: Gpus, nodes: int = 1
 ) -> Placement:
     """Choose the device and the number of processes of a training or a prediction.
 
@@ -191,16 +131,38 @@ def choose_device(
         device: The section's key `device`: auto, cuda or cpu.
         gpus: The section's key `gpus`, the number of GPUs on each node, or of processes on the CPU.
             None means one GPU if there is one, otherwise the CPU.
-        visible: The GPUs that this process sees.
+        available: The GPUs of this process.
         nodes: `train: nodes:`.
 
     Raises:
         EpicError: A GPU was granted or requested, but torch cannot use it.
     """
-    used_gpus = gpus_to_use(section, device, gpus, visible)
-    # On the CPU, `gpus` is a number of processes.
-    processes = (used_gpus or gpus or 1) * nodes
-    return Placement("cuda" if used_gpus else "cpu", processes, nodes)
+    count = gpus or 1
+    on_cpu = Placement("cpu", count * nodes, nodes)
+    if device == "cpu" or gpus == 0:
+        return on_cpu
+    # With several GPUs, the ranks are other processes, so CUDA is not started in this one.
+    why_not = available.why_not() if count == 1 or available.visible < count else None
+    if available.visible >= count and why_not is None:
+        return Placement("cuda", count * nodes, nodes)
+    # Without a reason to need a GPU, the CPU computes instead.
+    reason_for_gpu = available.granted
+    if gpus:
+        reason_for_gpu = f"{section}.gpus is {gpus}"
+    elif device == "cuda":
+        reason_for_gpu = f"{section}.device is cuda"
+    torch_finding = f"torch {torch.__version__} sees {available.visible} GPUs here"
+    if why_not:
+        torch_finding += f" and cannot use one ({why_not})"
+    if reason_for_gpu is not None:
+        raise EpicError(
+            f"{reason_for_gpu}, but {torch_finding}; expected at least {count}: install a torch "
+            "that fits the driver and the GPU (docs/platforms.md), ask for enough of them, or set "
+            f"`{section}: device: cpu` to compute on the CPU"
+        )
+    if available.visible or available.has_device_files:
+        log.warning(f"{section}: this machine has a GPU, but {torch_finding}: on the CPU instead")
+    return on_cpu
 
 
 def run_processes(
@@ -222,14 +184,27 @@ def run_processes(
     Raises:
         EpicError: A process failed, with its own message.
     """
-    command, launcher = torchrun(placement), os.getpid() if placement.nodes == 1 else None
+    command = torchrun(placement)
+    # Snakemake sets OMP_NUM_THREADS to the threads of the rule, and torch reads it.
+    threads = min(torch.get_num_threads(), usable_cores()) // placement.on_node
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(max(1, threads)),
+        # Without it, torchrun's ranks would have the working folder on their import path.
+        "PYTHONSAFEPATH": "1",
+        # On these signals torchrun sends its ranks the same. They save before they end.
+        "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGUSR1",
+    }
+    if placement.device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     Path(folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".ranks_", dir=folder) as private_folder:
         request = Path(private_folder, "request")
-        request.write_bytes(pickle.dumps(Request(function, arguments, launcher)))
+        # The others may be on other nodes, where no id of a process here says anything.
+        launcher = os.getpid() if placement.nodes == 1 else None
+        request.write_bytes(pickle.dumps((partial(function, **arguments), launcher)))
         process = subprocess.Popen(
             [*command, "-m", PROCESS, str(request)],
-            env=os.environ | _environment(placement),
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -240,7 +215,14 @@ def run_processes(
             for line in process.stdout or ():
                 sys.stdout.write(line)
         if process.returncode:
-            raise _error_of(Path(private_folder), process.returncode)
+            # The first process that failed has left a message, or none: it was killed, or a library
+            # failed. Then torchrun has printed which process, and why.
+            messages = list(Path(private_folder).glob("error_*"))
+            if not messages:
+                code = process.returncode
+                raise EpicError(f"stopped, because torchrun ended with exit code {code}; {GO_ON}")
+            first = min(messages, key=lambda path: path.stat().st_mtime_ns)
+            raise EpicError(first.read_text(encoding="utf-8"))
 
 
 def torchrun(placement: Placement) -> list[str]:
@@ -270,47 +252,25 @@ def torchrun(placement: Placement) -> list[str]:
     return ["srun", *tasks, "--cpu-bind=none", f"--wait={SAVE_SECONDS}", *words]
 
 
-def _environment(placement: Placement) -> dict[str, str]:
-    """Make the environment variables of the processes."""
-    # Snakemake sets OMP_NUM_THREADS to the threads of the rule, and torch reads it.
-    threads = min(torch.get_num_threads(), usable_cores())
-    return {
-        "OMP_NUM_THREADS": str(max(1, threads // placement.on_node)),
-        # Without it, torchrun's ranks would have the working folder on their import path.
-        "PYTHONSAFEPATH": "1",
-        # On these signals torchrun sends its ranks the same. They save before they end.
-        "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGUSR1",
-        **({"CUDA_VISIBLE_DEVICES": ""} if placement.device == "cpu" else {}),
-    }
-
-
-def _error_of(folder: Path, code: int) -> EpicError:
-    """Make the error of a call from the first message that a process has left in a folder."""
-    messages = sorted(folder.glob("error_*"), key=lambda path: path.stat().st_mtime_ns)
-    if messages:
-        return EpicError(messages[0].read_text(encoding="utf-8"))
-    # It was killed, or a library failed; torchrun has printed which process, and why.
-    return EpicError(f"stopped, because torchrun ended with exit code {code}; {GO_ON}")
-
-
 def be_rank(file: Path) -> None:
     """Connect to the other processes, and make the call; torchrun starts this in each process.
 
     The message of an error is left next to the file, for `run_processes`.
 
     Args:
-        file: The file with the `Request`.
+        file: The file with the call as a function without arguments, and the id of the process
+            that started torchrun, or None; both as a pickle.
     """
-    request: Request = pickle.loads(file.read_bytes())  # noqa: S301
+    make_call, launcher = pickle.loads(file.read_bytes())  # noqa: S301
     number, on_gpu = int(os.environ["RANK"]), torch.cuda.is_available()
-    if request.launcher:
-        threading.Thread(target=_end_without, args=(request.launcher,), daemon=True).start()
+    if launcher:
+        threading.Thread(target=_end_without, args=(launcher,), daemon=True).start()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     # MMEngine would call `torch.cuda.set_device` here, which fails in a CPU build of torch.
     torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
     try:
-        request.function(**request.arguments)
+        make_call()
     except Exception as error:
         text = str(error)
         if not isinstance(error, EpicError):

@@ -30,18 +30,13 @@ class TensorFileError(Exception):
     """What is wrong in a tensor file, in words for users, without the path."""
 
 
-def pack(content: Any) -> memoryview:
-    """Return a content as the bytes of a tensor file, which do not depend on the file's name."""
-    # Given a path, `torch.save` writes its (temporary) name into the file.
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getbuffer()
-
-
 def write_tensors(content: Any, path: str | os.PathLike) -> None:
     """Write tensors and plain Python objects to `path` atomically."""
+    # Given a path, `torch.save` would write its (temporary) name into the file.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(pack(content))
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def read_tensors(path: str | os.PathLike, what: str, remedy: str, *, mapped: bool = False) -> Any:
@@ -72,7 +67,11 @@ def read_tensors(path: str | os.PathLike, what: str, remedy: str, *, mapped: boo
         raise EpicError(f"{path}: no such file; {remedy}") from error
     except Exception as error:  # Torch and zipfile raise many types of errors for a wrong file.
         if lacks_memory(error):
-            raise EpicError(f"{path}: cannot be read: {too_little_memory(path)}") from error
+            size = os.path.getsize(path) / 2**20
+            raise EpicError(
+                f"{path}: cannot be read: too little memory for its {size:.1f} MiB; free some, or "
+                "ask for more"
+            ) from error
         raise BrokenFile(f"{path}: not {what} ({reason(error)}); {remedy}") from error
 
 
@@ -112,12 +111,6 @@ def lacks_memory(error: Exception) -> bool:
     """Whether an error means too little memory; torch raises a RuntimeError with its own texts."""
     text = str(error)
     return isinstance(error, MemoryError) or "allocate memory" in text or "not enough mem" in text
-
-
-def too_little_memory(path: str | os.PathLike) -> str:
-    """Return the message that the machine has too little memory for a file."""
-    size = os.path.getsize(path) / 2**20
-    return f"too little memory for its {size:.1f} MiB; free some, or ask for more"
 
 
 def reason(error: Exception) -> str:

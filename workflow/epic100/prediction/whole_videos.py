@@ -14,7 +14,7 @@ from typing import Any
 from epic100.base.atomic import write_text
 from epic100.base.disk import read_json
 from epic100.base.errors import CONTROL, EpicError, shown
-from epic100.base.processes import gpus_to_use, look_for_gpus
+from epic100.base.processes import choose_device, look_for_gpus
 from epic100.pages.film import add_film
 from epic100.prediction.clip_outputs import (
     ScannedVideo,
@@ -169,7 +169,7 @@ def make_timelines(
         raise EpicError(f"{out}: is a file; expected a folder for the timelines; name another")
     # These two checks raise an EpicError if the GPU cannot be used or the folder cannot be written.
     # Otherwise both would be noticed only after a video has been scanned, which may take an hour.
-    gpus_to_use("predict", predict.device, predict.gpus, look_for_gpus())
+    choose_device("predict", predict.device, predict.gpus, look_for_gpus())
     write_text(Path(out) / ".writable", "")
     (Path(out) / ".writable").unlink()
     page = Path(out) / "index.html"
