@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
@@ -53,13 +53,6 @@ class Settings(Section):
     directory (`snakemake --directory`); a file that is missing there is searched in the
     workflow's own folder."""
 
-    gone: ClassVar[Mapping[str, str]] = {
-        "clips": "FFmpeg cuts segments into files (docs/data.md), and the clips of the page to "
-        "browse have one size",
-        "probe": "a frozen encoder is a recipe now; set `train: config: "
-        "config/zoo/hf_attentive.py` and `train: encoder: FOLDER` (docs/training.md)",
-    }
-
     annotations: Annotations = key(Annotations(), "official CSVs")
     classes: Classes = key(Classes(), "number of classes")
     videos: Videos = key(Videos(), "which videos there are")
@@ -100,8 +93,9 @@ class Settings(Section):
         """A sentence about each value that is allowed, but hardly meant."""
         doubts = []
         td, split = self.export.sls.td, self.train.split
+        # The level 4 means: trained on train and val.
+        expected = {"train": "3 or less", "trainval": "4"}[split]
         if self.trains and (td == 4) != (split == "trainval"):
-            expected = 4 if split == "trainval" else "3 or less"
             doubts.append(f"export.sls.td is {td}, and train.split is {split}; expected {expected}")
         is_official = os.path.basename(self.annotations.val) == "EPIC_100_validation.csv"
         if is_official and not self.annotations.name and self.classes != Classes():
@@ -126,18 +120,18 @@ class Settings(Section):
         Raises:
             ValueError: Two runs have the same name, or the settings of one contradict each other.
         """
-        axes = self.sweep.axes() if self.sweep else {}
         runs: dict[str, TrainSettings] = {}
+        axes = self.sweep.axes() if self.sweep else {}
         # Without axes, `product` would give one run with an empty name.
-        for values in itertools.product(*axes.values()) if axes else ():
-            chosen = dict(zip(axes, values, strict=True))
-            section = self.train.model_dump(by_alias=True)
-            for axis, value in chosen.items():
+        if not axes:
+            return runs
+        for values in itertools.product(*axes.values()):
+            section, parts = self.train.model_dump(by_alias=True), []
+            for axis, value in zip(axes, values, strict=True):
                 keys = section if axis in TrainSettings.model_fields else section["options"]
                 keys[axis] = value
-            name = "_".join(
-                axis.rpartition(".")[2] + _as_name(value) for axis, value in chosen.items()
-            )
+                parts.append(axis.rpartition(".")[2] + _as_name(value))
+            name = "_".join(parts)
             if name in runs:
                 raise ValueError(
                     f"`sweep:` has two runs with the name {name}; remove a value that is listed "
@@ -182,8 +176,8 @@ class Settings(Section):
             )
         if self.predict.model and self.predict.models:
             yield "`predict: model:` and `models:` are both set; expected one"
-        csvs = [path for path in (self.annotations.train, self.annotations.val) if path]
-        if len({os.path.normpath(path) for path in csvs}) < len(csvs):
+        train, val = map(os.path.normpath, (self.annotations.train, self.annotations.val))
+        if train == val and self.annotations.train:
             yield "`annotations: train:` and `val:` are the same file; expected one for each"
         if self.run == DEFAULT:
             yield "`run: default` is the run without a name; leave `run:` out"
@@ -216,16 +210,16 @@ def runs_to_compare(
         finished runs, which are shown as they are. The default run is left out if it was never made
         and others were.
     """
-    run_names = sorted(path.name for path in (Path(folder) / RUNS).glob("*"))
-    finished = [
-        run
-        for run in (None, *run_names)
-        if all((Path(folder) / home_of(run) / name).is_file() for name in FILES_OF_FINISHED_RUN)
-    ]
+    names = sorted(path.name for path in Path(folder, RUNS).glob("*"))
+    finished: list[str | None] = []
+    for run in (None, *names):
+        home = Path(folder, home_of(run))
+        if all((home / name).is_file() for name in FILES_OF_FINISHED_RUN):
+            finished.append(run)
     # Whoever trained only named runs does not want the default run trained for the comparison.
-    only_named_runs = list(own) == [None] and finished and None not in finished
-    to_make = [] if only_named_runs else list(own)
-    return to_make, [run for run in finished if run not in to_make]
+    if list(own) == [None] and finished and None not in finished:
+        return [], finished
+    return list(own), [run for run in finished if run not in own]
 
 
 BASE_CONFIG = "config/config.yaml"
@@ -264,10 +258,11 @@ def layered_settings(
     Raises:
         EpicError: A file is missing or is not YAML, or a key or value in it is wrong.
     """
-    base = Path(directory) / BASE_CONFIG
-    first = base if base.is_file() else ROOT / BASE_CONFIG
-    files = [str(first), *map(existing_path, overlays)]
-    config: dict[str, Any] = {}
-    for layer in [*map(read_layer, files), copy.deepcopy(typed or {})]:
-        merge(config, layer)
+    base = Path(directory, BASE_CONFIG)
+    if not base.is_file():
+        base = ROOT / BASE_CONFIG
+    config = read_layer(base)
+    for path in overlays:
+        merge(config, read_layer(existing_path(path)))
+    merge(config, copy.deepcopy(typed or {}))
     return checked_section(Settings, config, "config: ")

@@ -1,8 +1,7 @@
 """Settings of the data: annotations, videos, their scan and copies, participants, and the demo."""
 
 import os
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
@@ -16,8 +15,6 @@ SECONDS_PER_SECOND = 2
 
 class ScanLimits(Section):
     """Limits on the time and memory for one video, so that no file can hang a scan."""
-
-    gone: ClassVar[Mapping[str, str]] = {"seconds_per_second": "raise `scan: min_seconds:`"}
 
     stall_seconds: float = key(60, "a video is given up after this time without a frame", gt=0)
     min_seconds: float = key(
@@ -41,14 +38,8 @@ class Cleaning(Section):
     )
 
 
-# Frames of a copy on which no other depends, in a row. Frames that are not wanted are not decoded.
-B_FRAMES = 5
-
-
 class ProxySettings(Section):
     """Small copies with key frames close together, to read clips from (docs/data.md)."""
-
-    gone: ClassVar[Mapping[str, str]] = {"b_frames": "copies have five B-frames in a row"}
 
     height: int = key(
         256, "pixels (of upright frames, the width); a smaller original keeps its own", ge=16
@@ -74,10 +65,10 @@ class ProxySettings(Section):
     def options(self) -> dict[str, str]:
         """Return the options of libx264.
 
-        There are always that many B-frames (b-adapt=0), and none depends on another
-        (b-pyramid=none).
+        There are always five B-frames in a row (b-adapt=0), on which no other frame depends
+        (b-pyramid=none). So B-frames that are not wanted are not decoded.
         """
-        b_frames = f"bframes={B_FRAMES}:b-adapt=0:b-pyramid=none"
+        b_frames = "bframes=5:b-adapt=0:b-pyramid=none"
         return {
             "preset": "veryfast",
             "tune": "fastdecode",
@@ -90,10 +81,6 @@ class ProxySettings(Section):
 
 class Annotations(Section):
     """Official CSVs, from github.com/epic-kitchens/epic-kitchens-100-annotations."""
-
-    gone: ClassVar[Mapping[str, str]] = {
-        "format": "lists are made from the official CSVs: remove the key (docs/migration.md)",
-    }
 
     train: FilePath = key("annotations/EPIC_100_train.csv", "official CSV")
     val: FilePath = key("annotations/EPIC_100_validation.csv", "official CSV")
@@ -172,11 +159,6 @@ class Participants(Section):
 
 class OfficialLists(Section):
     """Names of classes; null: the file with the official name in the val CSV's folder."""
-
-    gone: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("tail_verbs", "tail_nouns", "unseen_participants"),
-        "put the list, or a link to it, beside the val CSV under its official name (docs/data.md)",
-    )
 
     verb_classes: FilePath | None = key(
         None, "EPIC_100_verb_classes.csv, the report's names; absent: the annotators' words"

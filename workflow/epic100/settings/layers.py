@@ -39,8 +39,10 @@ def read_layer(path: str | os.PathLike) -> dict[str, Any]:
         ) from error
     except (OSError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        hint = "; indent with spaces, not tabs" if "'\\t'" in reason else ""
-        raise EpicError(f"{path}: not a readable config ({reason}); expected YAML{hint}") from error
+        message = f"{path}: not a readable config ({reason}); expected YAML"
+        if "'\\t'" in reason:
+            message += "; indent with spaces, not tabs"
+        raise EpicError(message) from error
     if not isinstance(layer, dict):
         found = "no key in it" if layer is None else f"is a {type(layer).__name__}"
         raise EpicError(f"{path}: {found}; expected a config, key by key, or remove the file")

@@ -1,7 +1,6 @@
 """Settings of prediction on segments and complete videos, features, submission and pages."""
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
@@ -85,10 +84,6 @@ Encoder = Annotated[
 
 class FeatureSettings(Windows):
     """Features of complete videos, in `results/features/` (docs/features.md)."""
-
-    gone: ClassVar[Mapping[str, str]] = {
-        "grid": "a frozen encoder is a recipe now, whose head sees all tokens; remove the key",
-    }
 
     encoder: Encoder = key(
         "model",

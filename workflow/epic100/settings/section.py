@@ -2,6 +2,7 @@
 
 import os
 import re
+import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
@@ -21,7 +22,25 @@ from epic100.base.errors import URL_WORDS, EpicError, did_you_mean, is_url
 
 # Snakemake reads every value behind its `--config` as a text.
 WORDS = {"true": True, "false": False, "null": None}
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# These keys were in an earlier version. The texts say what is there instead.
+GONE = {
+    "annotations.format": "lists are made from the official CSVs: remove the key "
+    "(docs/migration.md)",
+    "clips": "FFmpeg cuts segments into files (docs/data.md), and the clips of the page to "
+    "browse have one size",
+    **dict.fromkeys(
+        ("evaluate.tail_verbs", "evaluate.tail_nouns", "evaluate.unseen_participants"),
+        "put the list, or a link to it, beside the val CSV under its official name (docs/data.md)",
+    ),
+    "features.grid": "a frozen encoder is a recipe now, whose head sees all tokens; remove the key",
+    "probe": "a frozen encoder is a recipe now; set `train: config: config/zoo/hf_attentive.py` "
+    "and `train: encoder: FOLDER` (docs/training.md)",
+    "scan.seconds_per_second": "raise `scan: min_seconds:`",
+    "train.checkpoint": "set `train: options:`, default_hooks.checkpoint.seconds or "
+    "default_hooks.checkpoint.max_keep_ckpts",
+    "train.max_broken": "set `train: options:`, train_dataloader.dataset.max_broken",
+    "videos.proxy.b_frames": "copies have five B-frames in a row",
+}
 Checked = TypeVar("Checked", bound="Section")
 
 
@@ -52,8 +71,6 @@ class Section(BaseModel):
 
     # A message about an unknown key in this section ends with this hint.
     elsewhere: ClassVar[str] = ""
-    # These keys were in the section in an earlier version. The texts say what is there instead.
-    gone: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
     def fields_by_key(cls) -> dict[str, FieldInfo]:
@@ -89,15 +106,18 @@ def value_of(text: Any) -> Any:
 
     YAML 1.1 reads 1e-3 as a text. The items of lists are converted, too.
     """
-    if isinstance(text, list):
-        return [value_of(item) for item in text]
-    if isinstance(text, dict):
-        return {name: value_of(value) for name, value in text.items()}
-    if not isinstance(text, str):
-        return text
-    if NUMBER.fullmatch(text):
-        return int(text) if text.lstrip("+-").isdigit() else float(text)
-    return WORDS.get(text, text)
+    match text:
+        case list():
+            return list(map(value_of, text))
+        case dict():
+            return dict(zip(text, map(value_of, text.values()), strict=True))
+        case str() if re.fullmatch(r"[+-]?\d+", text):
+            return int(text)
+        case str() if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text):
+            return float(text)
+        case str():
+            return WORDS.get(text, text)
+    return text
 
 
 def _takes_text(annotation: Any) -> bool:
@@ -123,9 +143,10 @@ def checked_section(
     try:
         return section_type.model_validate(config)
     except ValidationError as error:
-        sentences = [sentence_of(each, section_type) for each in error.errors()]
-    lines = [prefix + line for sentence in sentences for line in sentence.split("\n")]
-    raise EpicError("\n".join(dict.fromkeys(lines)))
+        sentences = "\n".join(sentence_of(each, section_type) for each in error.errors())
+    # A dictionary has each line once, in the same order.
+    lines = "\n".join(dict.fromkeys(sentences.split("\n")))
+    raise EpicError(textwrap.indent(lines, prefix))
 
 
 def sentence_of(error: Mapping[str, Any], model: type[Section]) -> str:
@@ -135,14 +156,16 @@ def sentence_of(error: Mapping[str, Any], model: type[Section]) -> str:
         error: One of pydantic's `errors()`.
         model: The section that was validated.
     """
-    location, value = [str(part) for part in error["loc"]], error["input"]
-    name = ".".join(location)
+    location = list(map(str, error["loc"]))
+    name, value = ".".join(location), error["input"]
     if error["type"] == "extra_forbidden":
         return _unknown_key(model, location)
     message = error["msg"].removeprefix("Value error, ")
     # These are errors of our validators about a complete section, which name the keys themselves.
-    if error["type"] == "value_error" and (not location or isinstance(value, Mapping)):
-        return message if not location or message.startswith("`") else f"{name}: {message}"
+    if error["type"] == "value_error" and not location:
+        return message
+    if error["type"] == "value_error" and isinstance(value, Mapping):
+        return message if message.startswith("`") else f"{name}: {message}"
     if error["type"] == "model_type":
         message = "keys with values"
     # Pydantic says `Input should be a valid integer, ...` and `List should have at most 2 items
@@ -166,17 +189,18 @@ def _unknown_key(model: type[Section], location: Sequence[str]) -> str:
     for name in above:
         section = section_of(section.fields_by_key()[name]) or section
     name = ".".join(location)
-    if last in section.gone:
-        return f"key {name!r} is gone: {section.gone[last]}"
+    if name in GONE:
+        return f"key {name!r} is gone: {GONE[name]}"
     if "." in last:
         nested = ": {".join(location).replace(".", ": {")
         return f"key {last!r}: a file has no dots; expected {nested}: ...{'}' * name.count('.')}"
     fields = section.fields_by_key()
-    nearest = did_you_mean(last, fields, ".".join([*above, "{}"]))
+    hint = did_you_mean(last, fields, ".".join([*above, "{}"]))
     # A key may lack the section before it: `epochs` of `train.epochs`.
-    inner = [known for known in names_of(section) if known.endswith(f".{last}")]
-    lacking = f"; did you mean {'.'.join([*above, inner[0]])}?" if inner else ""
-    hint = nearest or lacking or section.elsewhere or f" (known here: {', '.join(fields)})"
+    inner = next((known for known in names_of(section) if known.endswith(f".{last}")), None)
+    if inner and not hint:
+        hint = f"; did you mean {'.'.join([*above, inner])}?"
+    hint = hint or section.elsewhere or f" (known here: {', '.join(fields)})"
     return f"unknown key {name!r}{hint}"
 
 

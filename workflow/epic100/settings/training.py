@@ -1,6 +1,5 @@
 """Settings of the training and its device, and the values that a sweep tries."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -85,12 +84,6 @@ class TrainSettings(OnDevice):
         "; a key of the MMEngine config goes into `options`: "
         "train.options={optim_wrapper.optimizer.lr: 0.01}"
     )
-    gone: ClassVar[Mapping[str, str]] = {
-        "checkpoint": "set `train: options:`, default_hooks.checkpoint.seconds or "
-        "default_hooks.checkpoint.max_keep_ckpts",
-        "max_broken": "set `train: options:`, train_dataloader.dataset.max_broken",
-    }
-
     config: Recipe = key(
         "config/x3d_s_epic_rgb_segments.py",
         "MMEngine config: model, pipelines, schedule",
