@@ -1,8 +1,8 @@
-"""What the models of the zoo share: pictures of 224 pixels; heads and the rest as in the base.
+"""What the models of the zoo share: frames of 224 pixels; heads and the rest as in the base.
 
-Each model is a file beside this one. It takes 16 frames over the segment, as here, or has pipelines
-of its own, put together from the steps that have names here. A batch goes through it in parts of
-at most `most_at_once` segments, which keep at most 30 GiB for the backward pass in float32. With
+Each model is another file of this folder. It takes 16 frames over the segment, as here, or its own
+pipelines, put together from the steps that have names here. A batch goes through it in parts of at
+most `most_at_once` segments, which keep at most 30 GiB for the backward pass in float32. With
 MMEngine's `activation_checkpointing` a transformer keeps less, for a forward pass more.
 """
 
@@ -42,8 +42,8 @@ test_pipeline = [
     {{_base_.pack}},
 ]
 # This is for recipes that have RandAugment, erasing, Mixup and CutMix; their steps and numbers are
-# timm's. RandAugment of timm does each of four changes with probability a half, that of torchvision
-# does all.
+# timm's. RandAugment of timm does each of four changes with probability a half, torchvision's does
+# all.
 augmented_pipeline = [
     {{_base_.open_segment}},
     sample,

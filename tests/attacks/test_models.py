@@ -288,7 +288,7 @@ def test_a_step_argument_of_a_wrong_type_is_rejected_in_one_line(name, folder):
     for argument, odd in itertools.product([*STEPS[name], "another"], ODD_VALUES):
         step = {"type": name, **place.arguments, argument: odd}
         try:
-            steps = clean_pipeline([*before, step, *after], "model.pth").spec
+            steps = clean_pipeline([*before, step, *after], "model.pth")
         except EpicError as error:
             assert str(error).startswith("model.pth: ") and "\n" not in str(error)
         else:
@@ -383,7 +383,7 @@ def test_the_user_s_own_modules_are_built_only_if_the_config_names_them(monkeypa
     steps = [{"type": "MyStep"}]
     with pytest.raises(EpicError, match="step 0 is MyStep; .*`modules: imports:`"):
         clean_pipeline(steps, "model.pth")
-    assert clean_pipeline(steps, "model.pth", ["my_models"]).spec == steps
+    assert clean_pipeline(steps, "model.pth", ["my_models"]) == steps
 
 
 ZOO = Path(mmaction.__file__).parent / ".mim/configs/recognition"

@@ -11,9 +11,9 @@ from epic100.cli import published_tensors
 from epic100.cli.adopt import adopt, adopt_encoder, network_config
 from epic100.cli.program import main
 from epic100.cli.published_tensors import sort_as_actions
-from epic100.model.encoders import QuickGELU
 from epic100.model.forward import scores_of_views
 from epic100.model.model_file import load_model
+from epic100.model.networks import QuickGELU
 from epic100.model.published import published
 from epic100.model.untrusted import open_untrusted
 from epic100.model.views import frames_of_2d

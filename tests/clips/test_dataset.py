@@ -45,6 +45,11 @@ def dataset(lab, list_of_segments=None, **options):
     return EpicSegmentVideoDataset(str(path), pipeline, **defaults | options)
 
 
+def ids_of(data):
+    """The narration_ids of all segments, in order."""
+    return [data.narration_id(index) for index in range(len(data))]
+
+
 def test_a_sample_has_the_frames_and_the_pair_of_its_segment(lab):
     data = dataset(lab)
     segments = read_segments(f"{lab.results}/clean/train.txt")
@@ -154,17 +159,18 @@ def test_a_clip_that_does_not_decode_is_replaced_by_another_segment_and_logged(
     lab, broken_root, caplog, test_mode
 ):
     data = dataset(lab, data_root=broken_root, max_broken=1.0, test_mode=test_mode)
-    broken_ids = [name for name in data.narration_ids if name.startswith("P02_101_")]
-    for i, wanted_id in enumerate(data.narration_ids):
+    ids = ids_of(data)
+    broken_ids = [name for name in ids if name.startswith("P02_101_")]
+    for i, wanted_id in enumerate(ids):
         sample = data[i]["data_samples"]
         is_broken = wanted_id in broken_ids
         assert (sample.narration_id != wanted_id) == is_broken
         assert sample.narration_id not in broken_ids
         # Only a metric needs to know which samples are replacements.
         assert sample.get("broken", False) == (is_broken and test_mode)
-    assert [data.narration_ids[i] for i in data.broken.segments()] == broken_ids
+    assert [ids[i] for i in data.broken.by_segment.nonzero()] == broken_ids
     # Each broken segment is tried twice before another one is drawn.
-    assert data.broken.drawn > data.broken.count >= 2 * len(broken_ids)
+    assert data.broken.drawn > data.broken.by_segment.sum() >= 2 * len(broken_ids)
     assert all(f"drawn: {name}: " in caplog.text for name in broken_ids)
 
 
@@ -183,7 +189,7 @@ def test_clips_and_replacements_depend_on_seed_epoch_and_sample_alone(lab, broke
     options = {"data_root": broken_root, "max_broken": 1.0, "part": 6}
     data = dataset(lab, **options)
     expected = clips_of_two_epochs(data, workers=0)
-    assert data.broken.count > 0
+    assert data.broken.by_segment.any()
     for persistent in (False, True):
         assert np.array_equal(expected, clips_of_two_epochs(data, workers=2, persistent=persistent))
     assert not np.array_equal(expected[0], expected[1])
@@ -232,8 +238,8 @@ def test_a_list_without_segments_is_refused(lab, tmp_path):
 
 
 def test_a_part_of_the_list_is_spread_evenly(lab):
-    all_ids = dataset(lab).narration_ids
-    part_ids = dataset(lab, part=5).narration_ids
+    all_ids = ids_of(dataset(lab))
+    part_ids = ids_of(dataset(lab, part=5))
     # The lab has 17 segments, and 17 / 5 is 3.4.
     assert [all_ids.index(name) for name in part_ids] == [0, 3, 6, 10, 13]
-    assert dataset(lab, part=99).narration_ids == all_ids
+    assert ids_of(dataset(lab, part=99)) == all_ids

@@ -1,7 +1,5 @@
 """Heads for pairs, verbs and nouns: their outputs, their losses, and the mixing of clips."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,7 @@ from torch import nn
 from epic100.base.errors import EpicError
 from epic100.model.mmaction_import import models
 from epic100.model.model_file import OUTPUTS
-from epic100.model.registered import LOSS_FIELD, BaseHead, HeadOf, OutputsLoss
+from epic100.model.registered import LOSS_FIELD, BaseHead, OutputsLoss, epic_head, head_config
 
 # Verb, noun and count of three pairs.
 PAIRS = [(0, 1, 6), (0, 2, 3), (2, 1, 1)]
@@ -37,18 +35,18 @@ def samples(labels):
 
 
 def head_of(pairs, heads="pair", **head):
-    return HeadOf(
-        head={"type": "X3DHead", "in_channels": 8, **head},
-        pairs=pairs,
-        heads=heads,
-        num_verbs=VERBS,
-        num_nouns=NOUNS,
-    )
+    return {
+        "head": {"type": "X3DHead", "in_channels": 8, **head},
+        "pairs": pairs,
+        "heads": heads,
+        "num_verbs": VERBS,
+        "num_nouns": NOUNS,
+    }
 
 
 def built(pairs, heads="pair", **head):
     torch.manual_seed(0)
-    return MODELS.build({"type": "EpicHead", **vars(head_of(pairs, heads, **head))})
+    return MODELS.build({"type": "EpicHead", **head_of(pairs, heads, **head)})
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -63,7 +61,7 @@ def test_a_head_has_the_outputs_of_its_tasks_and_the_sum_of_their_losses(pairs, 
     }
     sizes, labels = zip(*(sizes_and_labels[task] for task in OUTPUTS[heads]), strict=True)
     options = {"type": "X3DHead", "in_channels": 8, "label_smooth_eps": smoothing}
-    config = head_of(pairs, heads, **options).config()
+    config = head_config(**head_of(pairs, heads, **options))
     assert config == {**options, "num_classes": sum(sizes)}
     head = built(pairs, heads, **options)
     torch.manual_seed(0)
@@ -128,7 +126,7 @@ class SquaredLoss(nn.Module):
 def test_a_loss_of_one_s_own_is_applied_to_each_task(pairs, heads, reduce, smoothing):
     own = {"type": "SquaredLoss"}
     described = head_of(pairs, heads, loss_cls=own, label_smooth_eps=smoothing)
-    head = replace(described, loss=reduce).build()
+    head = epic_head(**described, loss=reduce)
     sizes = [{"pair": len(PAIRS), "verb": VERBS, "noun": NOUNS}[task] for task in OUTPUTS[heads]]
     table = torch.tensor([(pair, verb, noun) for pair, (verb, noun, _) in enumerate(PAIRS)])
     scores, ids = torch.randn(3, sum(sizes)), torch.tensor([2, 0, 1])
@@ -144,7 +142,7 @@ def test_a_loss_of_one_s_own_is_applied_to_each_task(pairs, heads, reduce, smoot
     mixed = head.loss_by_feat(scores, samples(F.one_hot(ids, len(PAIRS)).float()))
     torch.testing.assert_close(mixed["loss_cls"], total)
     # A loss may return several values by name.
-    named = replace(head_of(pairs, heads, loss_cls=own | {"named": True}), loss=reduce).build()
+    named = epic_head(**head_of(pairs, heads, loss_cls=own | {"named": True}), loss=reduce)
     assert {"loss_square", "largest"} <= named.loss_by_feat(scores, samples([2, 0, 1])).keys()
 
 
@@ -152,7 +150,7 @@ def test_a_loss_of_one_s_own_is_applied_to_each_task(pairs, heads, reduce, smoot
 @pytest.mark.parametrize("reduce", ["sum", "mean"])
 def test_a_validation_computes_the_loss_of_the_training(pairs, reduce, loss_cls):
     described = head_of(pairs, "both", label_smooth_eps=0.1, average_clips="prob", **loss_cls)
-    head = replace(described, loss=reduce).build().eval()
+    head = epic_head(**described, loss=reduce).eval()
     # There are two views of each of four samples; the second one's pair is not in training.
     features = torch.randn(8, 8, 2, 3, 3)
     validated = head.predict(features, samples([2, -1, 0, 1]))

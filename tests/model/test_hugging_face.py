@@ -10,7 +10,7 @@ import torch
 import epic100.mmaction  # noqa: F401  (registers backbone and necks)
 from epic100.base.errors import EpicError
 from epic100.model.hugging_face import backbone_config
-from epic100.model.hugging_face_folder import HuggingFaceFolder, license_of, open_folder, pixels
+from epic100.model.hugging_face_folder import HuggingFaceFolder, license_of, pixels
 from epic100.model.mmaction_import import build
 from support.hugging_face import ENCODER_TYPES, IMAGE_ENCODERS, SIZE, WIDTH, make_encoder
 
@@ -60,7 +60,7 @@ def test_scores_are_those_of_transformers_own_forward_pass(folders, encoder_type
         batch = {"inputs": list(clips[:, None]), "data_samples": None}
         inputs = model.data_preprocessor(batch, False)["inputs"]
         scores = model(inputs, mode="tensor", stage="head")
-        processor, encoder = open_folder(folders[encoder_type], encoder_type)
+        processor, encoder = HuggingFaceFolder(folders[encoder_type]).open()
         tokens = encoder(**pixels(processor, clips)).last_hidden_state
         # The tokens of the frames of a clip are those of eight pictures.
         mean = tokens.reshape(2, -1, WIDTH).mean(dim=1)

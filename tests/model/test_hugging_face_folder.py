@@ -12,7 +12,7 @@ from epic100.base.errors import EpicError
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.minikitchen import write_video
 from epic100.model.hugging_face import HuggingFaceBackbone, backbone_config
-from epic100.model.hugging_face_folder import IMAGE_MODELS, HuggingFaceFolder, open_folder, pixels
+from epic100.model.hugging_face_folder import IMAGE_MODELS, HuggingFaceFolder, pixels
 from epic100.prediction.encoder import clip_pipeline
 from epic100.video.sheet import Video
 from support.hugging_face import (
@@ -72,7 +72,7 @@ def test_sizes_that_a_config_leaves_out_are_transformers_defaults(model_type):
 @pytest.mark.parametrize("encoder_type", ENCODER_TYPES)
 def test_pixels_are_nearly_those_of_transformers_processor(folders, clip_of, encoder_type):
     """The video is shrunk ten times, where resizing filters differ most."""
-    own_processor, _ = open_folder(folders[encoder_type], encoder_type)
+    own_processor, _ = HuggingFaceFolder(folders[encoder_type]).open()
 
     def pixels_of(clip):
         (values,) = pixels(own_processor, clip).values()

@@ -28,7 +28,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from epic100.model.hugging_face import BACKBONE
-from epic100.model.registered import HeadOf
 from epic100.model.views import chosen_views, sampling_of
 from epic100.training.recipe import precision_of
 
@@ -125,13 +124,14 @@ def stated(config: Config) -> dict[str, Any]:
         undecayed = ["fewer than 2 dimensions", *undecayed]
     warm_up = [part for part in config.param_scheduler if part.type == "LinearLR"]
     blending = model.data_preprocessor.get("blending")
-    outputs = HeadOf(**{key: value for key, value in model.cls_head.items() if key != "type"})
-    heads = HEADS[outputs.heads]
+    # A recipe that states no heads has one over pairs.
+    outputs = {"heads": "pair", "loss": "sum", **model.cls_head}
+    heads = HEADS[outputs["heads"]]
     hooks = [hook.type for hook in config.custom_hooks]
     dropped = {"TSNHead": "the mean of the frames", "TSMHead": "each frame"}
     partial = "first alone" if getattr(backbone, "partial_bn", False) else None
     return {
-        "loss": heads if heads == "one head" else f"{outputs.loss} of {heads}",
+        "loss": heads if heads == "one head" else f"{outputs['loss']} of {heads}",
         # `OutputsLoss` smooths by this, too.
         "smoothing": head.label_smooth_eps,
         "optimizer": wrapper.optimizer.type,

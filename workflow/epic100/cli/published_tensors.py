@@ -122,7 +122,7 @@ def with_our_names(tensors: Mapping[str, Tensor], model: Published) -> dict[str,
             continue
         for pattern, replacement in NAMES[model.rule]:
             name = re.sub(pattern, replacement, name)
-        # The bias of the keys changes nothing (`model.encoders`), so the network has none.
+        # The bias of the keys changes nothing (`model.networks`), so the network has none.
         if name.endswith(".qkv.bias"):
             query, _, values = value.chunk(3)
             state[name.replace("qkv.bias", "q_bias")] = query.contiguous()

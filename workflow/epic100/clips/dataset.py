@@ -130,15 +130,17 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         """
         if self._fully_initialized:
             return
+        # The segments.
         table = read_segments(self.ann_file)
         if table.empty:
             raise EpicError(
                 f"{self.ann_file}: no segments; results/clean/dropped.tsv says why they were "
                 "dropped, and `videos: root:` where videos are expected"
             )
+        # With `part`, the chosen rows are spread evenly over the list.
         if self.max_segments is not None and self.max_segments < len(table):
-            # The chosen rows are spread evenly over the list.
             table = table.iloc[np.arange(self.max_segments) * len(table) // self.max_segments]
+
         # A path is stored once, and a segment has the number of its path.
         paths, self._path_numbers = np.unique(
             table["path"].to_numpy(dtype=str), return_inverse=True
@@ -148,12 +150,15 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         # The list may spell the ending of a file in another way. A frame index is found by the path
         # in the list.
         self._listed = dict(zip(self._paths, files, strict=True))
+
+        # What a sample has of its segment.
         self._ids = table["narration_id"].to_numpy(dtype=bytes)
         self._numbers = np.column_stack(
             [table[["start", "stop", "verb", "noun"]], self._labels(table)]
         )
         self._seconds = table[list(SECONDS)].to_numpy()
-        self._values = self._columns_of(table["narration_id"])
+        self._values = self._values_of(table["narration_id"])
+
         self.broken = BrokenClips(len(table), self.max_broken)
         self._load_indexes()
         self._fully_initialized = True
@@ -186,15 +191,12 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         """
         pairs = read_pairs(self.pairs_file) if self.pairs_file else []
         label_of_pair = {(verb, noun): label for label, (verb, noun, _) in enumerate(pairs)}
-        labels = np.array(
-            [
-                label_of_pair.get(pair, NO_LABEL)
-                for pair in zip(table["verb"], table["noun"], strict=True)
-            ],
-            dtype=np.int64,
-        )
-        if not self.test_mode and (labels == NO_LABEL).any():
-            row = table.iloc[int(np.argmax(labels == NO_LABEL))]
+        labels = np.full(len(table), NO_LABEL)
+        for index, pair in enumerate(zip(table["verb"], table["noun"], strict=True)):
+            labels[index] = label_of_pair.get(pair, NO_LABEL)
+        unknown = table[labels == NO_LABEL]
+        if not self.test_mode and not unknown.empty:
+            row = unknown.iloc[0]
             raise EpicError(
                 f"{self.ann_file}: {row['narration_id']}: pair (verb {row['verb']}, noun "
                 f"{row['noun']}) is not in {self.pairs_file}; both are written by the rule clean: "
@@ -202,7 +204,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             )
         return labels
 
-    def _columns_of(self, narration_ids: pd.Series) -> dict[str, np.ndarray]:
+    def _values_of(self, narration_ids: pd.Series) -> dict[str, np.ndarray]:
         """Return the values of the columns of `table`, by column, in the order of these ids."""
         if self.table is None:
             return {}
@@ -210,22 +212,19 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         delimiter = "," if self.table.endswith(".csv") else "\t"
         about = "the `table` of a data set: CSV or TSV, with narration_id and its `columns`"
         rows = read_table(self.table, needed, about=about, delimiter=delimiter)
-        row_of_segment = {row["narration_id"]: row for _, row in rows}
-        unknown = [name for name in narration_ids if name not in row_of_segment]
-        if unknown:
+        rows_by_id = {row["narration_id"]: row for _, row in rows}
+        unknown = narration_ids[~narration_ids.isin(rows_by_id)]
+        if not unknown.empty:
             raise EpicError(
-                f"{self.table}: no row for {unknown[0]} (1 of {len(unknown)} segments of "
+                f"{self.table}: no row for {unknown.iloc[0]} (1 of {len(unknown)} segments of "
                 f"{self.ann_file}); expected one for each narration_id"
             )
-        # A column of numbers becomes an array of numbers, any other an array of texts.
-        return {
-            name: np.array([_value(row_of_segment[segment][name]) for segment in narration_ids])
-            for name in self.columns
-        }
+        texts = pd.DataFrame.from_dict(rows_by_id, orient="index").loc[narration_ids]
+        return {name: _numbers_or_texts(texts[name].to_numpy(dtype=str)) for name in self.columns}
 
-    def columns_of(self, idx: int) -> dict[str, Any]:
+    def _columns_of(self, idx: int) -> dict[str, Any]:
         """Return the values of one segment in the columns of `table`, by column."""
-        return {name: values[idx : idx + 1].tolist()[0] for name, values in self._values.items()}
+        return {name: values[idx].item() for name, values in self._values.items()}
 
     def __len__(self) -> int:
         """Return the number of segments."""
@@ -246,7 +245,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             "narration_id": self.narration_id(idx),
             "modality": self.modality,
             "sample_idx": idx,
-            **self.columns_of(idx),
+            **self._columns_of(idx),
         }
 
     def prepare_data(self, idx: int) -> dict:
@@ -258,15 +257,16 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         """
         segment = idx
         for attempt in range(2 + OTHER_SEGMENTS):
-            # A clip follows from these three numbers; a retry must draw another one, so its number
-            # is added.
+            # A clip follows from seed, epoch and index; a retry must draw another one, so its
+            # number is added.
             entropy = [self.seed, int(self._epoch), int(idx)] + ([attempt] if attempt else [])
             state = np.random.SeedSequence(entropy).generate_state(4)
             python_seed, torch_seed, *_ = state.tolist()
             np.random.seed(state)
             random.seed(python_seed)
             torch.manual_seed(torch_seed)  # Steps of torchvision draw from torch.
-            self.broken.draw()
+
+            self.broken.drawn += 1
             try:
                 with time_limit(self.clip_seconds):
                     sample = super().prepare_data(segment)
@@ -280,10 +280,11 @@ class EpicSegmentVideoDataset(BaseActionDataset):
                         step.forget()
             else:
                 if self.columns:
-                    sample["data_samples"].set_metainfo(self.columns_of(segment))
+                    sample["data_samples"].set_metainfo(self._columns_of(segment))
                 if segment != idx and self.test_mode:
                     sample["data_samples"].set_metainfo({"broken": True})
                 return sample
+
             if attempt:  # The first retry takes the same segment, and later ones take others.
                 segment = np.random.randint(len(self))
         raise FrameError(
@@ -294,18 +295,13 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         """Return the narration_id of one segment."""
         return self._ids[idx].decode()
 
-    @property
-    def narration_ids(self) -> list[str]:
-        """The narration_ids of all segments, in order."""
-        return [self.narration_id(idx) for idx in range(len(self))]
 
-
-def _value(text: str) -> int | float | str:
-    """Return the number that a text states, or else the text."""
+def _numbers_or_texts(texts: np.ndarray) -> np.ndarray:
+    """Return the numbers that all of the texts state, or else the texts."""
     for number in (int, float):
-        with suppress(ValueError):
-            return number(text)
-    return text
+        with suppress(ValueError, OverflowError):
+            return texts.astype(number)
+    return texts
 
 
 class TensorsInOne(list[Tensor]):

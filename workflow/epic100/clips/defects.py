@@ -25,6 +25,10 @@ class BrokenClips:
         segments: Number of segments.
         max_share: Fraction of the drawn clips that may be broken, 0 to 1. At 0, the first broken
             clip is an error.
+
+    Attributes:
+        drawn: Number of clips drawn, int64 [1]. Who draws a clip adds to it.
+        by_segment: Number of broken clips of each segment, int32 [segments].
     """
 
     def __init__(self, segments: int, max_share: float):
@@ -33,26 +37,8 @@ class BrokenClips:
         Workers add without a lock, since it does not matter if a count is lost now and then.
         """
         self.max_share = max_share
-        self._drawn = torch.zeros(1, dtype=torch.int64).share_memory_()
-        self._broken = torch.zeros(segments, dtype=torch.int32).share_memory_()
-
-    @property
-    def drawn(self) -> int:
-        """Number of clips drawn so far."""
-        return int(self._drawn)
-
-    @property
-    def count(self) -> int:
-        """Number of clips that did not decode."""
-        return int(self._broken.sum())
-
-    def segments(self) -> list[int]:
-        """Return the indices of the segments that had broken clips."""
-        return self._broken.nonzero().flatten().tolist()
-
-    def draw(self) -> None:
-        """Count one drawn clip."""
-        self._drawn += 1
+        self.drawn = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self.by_segment = torch.zeros(segments, dtype=torch.int32).share_memory_()
 
     def add(self, segment: int, name_of: Callable[[int], str], error: Exception) -> None:
         """Count and log a broken clip.
@@ -65,13 +51,14 @@ class BrokenClips:
         Raises:
             FrameError: There are too many broken clips. The error lists their segments.
         """
-        self._broken[segment] += 1
-        log.info(f"broken clip {self.count} of {self.drawn} drawn: {error}")
-        if not self.max_share or self.count > max(FEW, self.max_share * self.drawn):
-            names = [name_of(index) for index in self.segments()]
+        self.by_segment[segment] += 1
+        count, drawn = int(self.by_segment.sum()), int(self.drawn)
+        log.info(f"broken clip {count} of {drawn} drawn: {error}")
+        if not self.max_share or count > max(FEW, self.max_share * drawn):
+            names = list(map(name_of, self.by_segment.nonzero().flatten().tolist()))
             others = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             raise FrameError(
-                f"{self.count} of {self.drawn} clips do not decode, more than a share of "
+                f"{count} of {drawn} clips do not decode, more than a share of "
                 f"{self.max_share:g}: {', '.join(names[:SHOWN])}{others}; were videos replaced or "
                 f"is the disk failing? Scan them again. The last one: {error}"
             ) from error

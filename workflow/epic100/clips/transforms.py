@@ -122,27 +122,10 @@ class FramesByTime(NamedTuple):
     Attributes:
         first: The number of the segment's first frame in the video of constant rate.
         frames: int64: the frame of the file for each number from `first` on.
-        segment: The name of the segment, for errors.
     """
 
     first: int
     frames: np.ndarray
-    segment: str
-
-    def of(self, numbers: np.ndarray) -> np.ndarray:
-        """Find the frames of the file for some numbers in the video of constant rate.
-
-        Raises:
-            EpicError: A number is outside the segment that was opened.
-        """
-        places = numbers - self.first
-        if places.min() < 0 or places.max() >= len(self.frames):
-            raise EpicError(
-                f"{self.segment}: frames {numbers.min()}-{numbers.max()} were sampled outside the "
-                f"segment that was opened, [{self.first}, {self.first + len(self.frames)}); a step "
-                "may narrow a segment, and not move it"
-            )
-        return self.frames[places]
 
 
 @TRANSFORMS.register_module()
@@ -210,6 +193,7 @@ class OpenSegment(BaseTransform):
         Raises:
             FrameError: The video cannot be opened.
         """
+        # The reader of the video.
         if self._readers is None:
             caches = SharedCaches()
             # The cache drops the reader that was not used for the longest time.
@@ -222,6 +206,8 @@ class OpenSegment(BaseTransform):
             reader = self._readers(results["filename"])
         except EpicError as error:  # The file or its index cannot be read.
             raise FrameError(f"{results['narration_id']}: {error}") from error
+
+        # What steps that sample need.
         results |= {"video_reader": reader, "avg_fps": reader.fps}
         results.setdefault("total_frames", reader.frames)
         if not reader.index.is_steady:
@@ -232,7 +218,7 @@ class OpenSegment(BaseTransform):
                 results["clock_shift"] = first - start
             else:
                 results |= {"start_index": first, "total_frames": len(frames)}
-                results["by_time"] = FramesByTime(first, frames, results["narration_id"])
+                results["by_time"] = FramesByTime(first, frames)
         return results
 
     def forget(self) -> None:
@@ -281,21 +267,29 @@ class DecodeSegment(BaseTransform):
             FrameError: A frame does not decode. The error names the segment.
             EpicError: A sampled frame is outside the segment.
         """
-        reader = results.pop("video_reader")
+        reader, name = results.pop("video_reader"), results["narration_id"]
         indices = results["frame_inds"]
         start, length = results["start_index"], results["total_frames"]
+        sampled = f"{name}: frames {indices.min()}-{indices.max()} were sampled outside the segment"
         if indices.min() < start or indices.max() >= start + length:
-            raise EpicError(
-                f"{results['narration_id']}: frames {indices.min()}-{indices.max()} were sampled "
-                f"outside the segment [{start}, {start + length}); correct the step that samples"
-            )
+            raise EpicError(f"{sampled} [{start}, {start + length}); correct the step that samples")
+
+        # Numbers in a video of constant rate become numbers in the file.
         if "by_time" in results:
-            indices = results["frame_inds"] = results["by_time"].of(indices)
+            first, frames_by_time = results["by_time"]
+            places = indices - first
+            if places.min() < 0 or places.max() >= len(frames_by_time):
+                raise EpicError(
+                    f"{sampled} that was opened, [{first}, {first + len(frames_by_time)}); a step "
+                    "may narrow a segment, and not move it"
+                )
+            indices = results["frame_inds"] = frames_by_time[places]
+
         size, window = self.crop.draw(reader.size)
         try:
             frames = reader.get_frames(indices, size, window)
         except FrameError as error:
-            raise FrameError(f"{results['narration_id']}: {error}") from error
+            raise FrameError(f"{name}: {error}") from error
         results |= {
             # Later steps that crop need a list of frames. After a crop here there are none, and an
             # array need not be stacked again.

@@ -11,11 +11,8 @@ import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
-
-Card = TypeVar("Card")
 
 # The noise of the camera is below this number of grey levels.
 NOISE = 11
@@ -28,6 +25,10 @@ RIM, RIM_SHADE = 0.25, 0.6
 # Times are rounded, so a time that is closer than this to the start of a frame counts as equal to
 # it. The unit is the time from frame to frame.
 TIME_TOLERANCE = 1e-6
+
+
+# The last segment ends at least this time, in seconds, before the video does.
+MARGIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,6 @@ class Action:
 def chance(seed: int, *names: str) -> np.random.Generator:
     """Make a random generator that is independent of all others, by a seed and names."""
     return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
-
-
-def deck(rng: np.random.Generator, cards: Sequence[Card]) -> Iterator[Card]:
-    """Yield all cards in random order, then all again in another order, without end.
-
-    So no card comes much more often than another.
-    """
-    while True:
-        for index in rng.permutation(len(cards)):
-            yield cards[index]
 
 
 @dataclass(frozen=True)
@@ -225,8 +216,9 @@ def _paint(pixels: np.ndarray, sprite: Sprite, seconds: float) -> None:
     y = 0.5 + centre_y + dy
     radius = sprite.radius * scale
     # The sprite is painted in a square that reaches REACH radii from its centre.
-    left, right = (_pixel((x + side * REACH * radius) * height, width) for side in (-1, 1))
-    top, bottom = (_pixel((y + side * REACH * radius) * height, height) for side in (-1, 1))
+    reach = np.array((-REACH, REACH)) * radius
+    left, right = np.rint((x + reach) * height).clip(0, width).astype(int)
+    top, bottom = np.rint((y + reach) * height).clip(0, height).astype(int)
     # `u` and `v` are the coordinates of the pixels from the centre of the sprite, in its radii.
     u = ((np.arange(left, right, dtype=np.float32) + 0.5) / height - x)[None, :] / radius
     v = ((np.arange(top, bottom, dtype=np.float32) + 0.5) / height - y)[:, None] / radius
@@ -238,11 +230,6 @@ def _paint(pixels: np.ndarray, sprite: Sprite, seconds: float) -> None:
     shaded = colour * np.where(depth > RIM, 1, RIM_SHADE).astype(np.float32)[..., None]
     region = pixels[top:bottom, left:right]
     region[:] = region + cover * (shaded - region)
-
-
-def _pixel(value: float, limit: int) -> int:
-    """Round a coordinate to a pixel, within 0 and `limit`."""
-    return min(max(round(value), 0), limit)
 
 
 # The motion of each verb class: phase angle in radians -> (dx, dy, scale). Each looks the same when

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from epic100.minikitchen.drawing import Action, Look, chance
+from epic100.minikitchen.drawing import MARGIN, Action, Look, chance
 from epic100.video.sheet import Video
 
 VERBS = {0: "take", 1: "put", 3: "open", 4: "close"}
@@ -51,8 +51,6 @@ UNSEEN_SHARE = 0.1
 # lengths outside the limits are set to them.
 LOG_LENGTH, LOG_SPREAD = 0.83, 0.87
 SHORTEST, LONGEST = 0.5, 8.0
-# The last segment ends at least this time, in seconds, before the video does.
-MARGIN = 0.05
 # The sprites of the hard level are made with these arguments of `random_sprite`.
 FORM: dict[str, Any] = {
     "hue": 0.03,

@@ -7,10 +7,8 @@ overlapping segments, segments shorter than a clip, a pair that is not in train,
 """
 
 import itertools
-import operator
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,20 +16,13 @@ from typing import Any
 
 import av
 import numpy as np
+import pandas as pd
 
 from epic100.base.atomic import atomic_path
 from epic100.base.text_table import write_table
 from epic100.minikitchen import hard
 from epic100.minikitchen.damage import DAMAGES
-from epic100.minikitchen.drawing import (
-    Action,
-    Look,
-    Sprite,
-    chance,
-    deck,
-    random_sprite,
-    render,
-)
+from epic100.minikitchen.drawing import MARGIN, Action, Sprite, chance, random_sprite, render
 from epic100.video.sheet import Video, annotation_rate
 
 VERBS = {0: "take", 2: "wash", 9: "pour", 10: "mix"}
@@ -40,23 +31,6 @@ NOUNS = {1: "spoon", 2: "plate", 5: "pan", 7: "bowl"}
 PAIRS = ((0, 1), (0, 2), (2, 2), (2, 5), (9, 5), (9, 7), (10, 7), (10, 1))
 # This pair is only in val: train has its verb and its noun, but not together.
 UNSEEN_PAIR = (2, 7)
-
-# Each of ten segments has its length in one of these ranges of seconds. A clip of 13x6 frames (78)
-# is 1.3 s at 59.94 fps.
-LENGTHS = ((1.0, 1.28),) * 4 + ((1.3, 2.0),) * 3 + ((2.0, 3.0),) * 3
-# A clip has 13 frames, and the shortest segments have only 10.
-CLIP_FRAMES, TINY = 13, 10
-# The last segment ends at least this time, in seconds, before the video does.
-MARGIN = 0.05
-# The sprites of the easy level are made with these arguments of `random_sprite`.
-FORM: dict[str, Any] = {"hue": 0.025, "reach": (0.12, 0.07), "radius": (0.25, 0.32), "bright": 0.75}
-# The period of a motion is in one of these ranges of seconds. A clip of 13x6 frames (1.3 s at
-# 59.94 fps) then shows at least two periods; at 29.97 fps (5 frames per second) each has two
-# samples. With slower motions a small X3D needed more epochs. The quick motions are for segments
-# shorter than a clip, which show half a period in 0.2 s.
-PERIOD, QUICK = (0.45, 0.65), (0.32, 0.4)
-# Three of ten segments overlap with the next one.
-OVERLAPS = (True,) * 3 + (False,) * 7
 
 COLUMNS = (
     "narration_id",
@@ -75,50 +49,6 @@ COLUMNS = (
     "all_nouns",
     "all_noun_classes",
 )
-# The official test CSV ends after `stop_frame`.
-TEST_COLUMNS = COLUMNS[:8]
-
-
-def schedule(video: Video, seed: int) -> list[Action]:
-    """Make the random segments of a video, in order of time, from its row and the seed alone.
-
-    Videos of the extension (`P02_101`) have one segment of less than 13 frames. Videos of the
-    extension in val have two such segments and one of `UNSEEN_PAIR`, and their last segment ends
-    0.01 s after the video.
-    """
-    rng = chance(seed, video.video_id, "schedule")
-    # Only the videos of the extension are annotated at 50 frames a second.
-    extension = annotation_rate(video.video_id) == 50
-    quirky = extension and video.split == "val"
-    pairs, lengths, overlaps = _pairs(rng), deck(rng, LENGTHS), deck(rng, OVERLAPS)
-    # The numbers of the segments with few frames, and of those with the pair that is not in train.
-    tiny: set[int] = set()
-    if extension:
-        tiny = {3, 8} if quirky else {5}
-    unseen = {2} if quirky else set()
-    actions: list[Action] = []
-    start = float(rng.choice((0.0, round(rng.uniform(0.2, 0.8), 2))))
-    id_number = 0
-    for index in itertools.count():
-        length = rng.uniform(*next(lengths))
-        if index in tiny:
-            length = TINY / video.fps
-        stop = round(start + length, 2)
-        if stop > video.duration - MARGIN:
-            break
-        verb, noun = UNSEEN_PAIR if index in unseen else next(pairs)
-        actions.append(Action(f"{video.video_id}_{id_number}", start, stop, verb, noun))
-        # These few segments must be visible alone, without the ones before and after.
-        overlap = next(overlaps) and not (tiny | unseen) & {index, index + 1}
-        gap = -rng.uniform(0.1, 0.3) if overlap else rng.uniform(0.1, 0.9)
-        start = round(stop + gap, 2)
-        # The official ids of a video have gaps, too.
-        id_number += 1 if rng.uniform() < 0.9 else 2
-    if quirky and actions:
-        # The duration is cut to hundredths of a second, then one hundredth is added.
-        stop = round(int(video.duration * 100) / 100 + 0.01, 2)
-        actions[-1] = replace(actions[-1], stop=stop)
-    return actions
 
 
 def write_annotations(
@@ -127,7 +57,7 @@ def write_annotations(
     """Write the six CSVs of EPIC-100 that the workflow reads, under their official names.
 
     Damaged and missing videos have segments like all others. Each tail file has one class, the
-    rarest of train.
+    rarest of train; among equally rare classes, it has the lowest number.
 
     Args:
         videos: Rows of the video sheet.
@@ -135,129 +65,27 @@ def write_annotations(
         seed: Determines the segments.
         level: `easy` or `hard` (`minikitchen.hard`).
     """
-    folder, videos = Path(folder), list(videos)
     rows: dict[str, list[tuple]] = {"train": [], "val": [], "test": []}
+    participants: dict[str, set[str]] = {"train": set(), "val": set(), "test": set()}
     for video in videos:
         rows[video.split] += _rows(video, seed, level)
-    by_narration_id = operator.itemgetter(COLUMNS.index("narration_id"))
-    for split_rows in rows.values():
-        split_rows.sort(key=by_narration_id)
-    tail_verbs, tail_nouns = (
-        _rarest(row[COLUMNS.index(name)] for row in rows["train"])
-        for name in ("verb_class", "noun_class")
+        participants[video.split].add(video.participant_id)
+    train, val, test = (
+        pd.DataFrame(rows[split], columns=COLUMNS).sort_values("narration_id") for split in rows
     )
-    train_participants = {video.participant_id for video in videos if video.split == "train"}
-    val_participants = {video.participant_id for video in videos if video.split == "val"}
-    unseen = sorted(val_participants - train_participants)
+    unseen = sorted(participants["val"] - participants["train"])
     tables = {
-        "train": (COLUMNS, rows["train"]),
-        "validation": (COLUMNS, rows["val"]),
-        "test_timestamps": (TEST_COLUMNS, [row[: len(TEST_COLUMNS)] for row in rows["test"]]),
-        "tail_verbs": (("verb",), [(verb,) for verb in tail_verbs]),
-        "tail_nouns": (("noun",), [(noun,) for noun in tail_nouns]),
-        "unseen_participant_ids_validation": (("participant_id",), [(name,) for name in unseen]),
+        "train": train,
+        "validation": val,
+        # The official test CSV ends after `stop_frame`.
+        "test_timestamps": test.loc[:, :"stop_frame"],
+        "tail_verbs": _rarest(train, "verb"),
+        "tail_nouns": _rarest(train, "noun"),
+        "unseen_participant_ids_validation": pd.DataFrame({"participant_id": unseen}),
     }
-    for name, (header, lines) in tables.items():
-        write_table(folder / f"EPIC_100_{name}.csv", header, lines, ",")
-
-
-def write_video(
-    video: Video,
-    path: str | os.PathLike,
-    seed: int,
-    damage: str | None = None,
-    size: tuple[int, int] = (160, 90),
-    level: str = "easy",
-) -> None:
-    """Render a video to an MP4 file (H.264, a key frame every 250), then damage it.
-
-    The same arguments give the same bytes on the same machine.
-
-    Args:
-        video: Row of the video sheet.
-        path: The file to write.
-        seed: Determines segments, frames and damage.
-        damage: One of `damage.DAMAGES`, or None. A missing video is simply not written.
-        size: (width, height) in pixels, even numbers.
-        level: `easy` or `hard` (`minikitchen.hard`).
-    """
-    with atomic_path(path) as temporary:
-        # A truncated file can be read up to the cut only if its index is at the start.
-        _encode(video, temporary, seed, size, faststart=damage == "truncated", level=level)
-        if damage is not None:
-            DAMAGES[damage](temporary, seed)
-
-
-def _encode(
-    video: Video, path: Path, seed: int, size: tuple[int, int], faststart: bool, level: str
-) -> None:
-    """Draw the frames of a video, and encode them to an MP4 file."""
-    rng = chance(seed, video.video_id, "pictures")
-    # The rate 59.94005... of a sheet becomes 60000/1001.
-    rate = Fraction(video.fps).limit_denominator(1001)
-    sprites, look = _scene(video, seed, level, rng)
-    with av.open(
-        path, "w", format="mp4", options={"movflags": "faststart"} if faststart else {}
-    ) as container:
-        stream = container.add_stream("libx264", rate=rate)
-        stream.width, stream.height = size
-        stream.pix_fmt = "yuv420p"
-        # One thread and x264's SSE2 code give the same bytes every time, in a quarter of the time
-        # of its plain C, which another type of machine takes. With AVX-512, 7 of 10 processes gave
-        # other bytes (they depend on the memory next to the frame). `sc_threshold` prevents extra
-        # key frames where an object appears.
-        stream.options = {
-            "preset": "veryfast",
-            "crf": "18",
-            "threads": "1",
-            "g": "250",
-            "bf": "3",
-            "sc_threshold": "0",
-            "x264-params": "asm=SSE2",
-        }
-        for pixels in render(
-            sprites, round(video.duration * video.fps), video.fps, size, rng, look
-        ):
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            container.mux(stream.encode(frame))
-        # Without a frame, the encoder gives the packets that it still holds.
-        container.mux(stream.encode(None))
-
-
-def _scene(
-    video: Video, seed: int, level: str, rng: np.random.Generator
-) -> tuple[list[Sprite], Look | None]:
-    """Make the sprites of a video and its background; None lets `render` draw a random one."""
-    if level == "hard":
-        actions, look = hard.schedule(video, seed), hard.look(video, seed)
-        return [random_sprite(action, rng, **hard.FORM) for action in actions], look
-    clip_seconds = CLIP_FRAMES / video.fps
-    sprites = [
-        random_sprite(
-            action,
-            rng,
-            **FORM,
-            period=QUICK if action.stop - action.start < clip_seconds else PERIOD,
-        )
-        for action in schedule(video, seed)
-    ]
-    return sprites, None
-
-
-def _pairs(rng: np.random.Generator) -> Iterator[tuple[int, int]]:
-    """Yield all pairs in random order, again and again, with different nouns one after another.
-
-    Only if all remaining pairs of a round have the last noun, it comes twice in a row.
-    """
-    previous_noun = None
-    while True:
-        remaining = [PAIRS[index] for index in rng.permutation(len(PAIRS))]
-        while remaining:
-            other_nouns = (pair for pair in remaining if pair[1] != previous_noun)
-            pair = next(other_nouns, remaining[0])
-            remaining.remove(pair)
-            previous_noun = pair[1]
-            yield pair
+    for name, table in tables.items():
+        path = Path(folder, f"EPIC_100_{name}.csv")
+        write_table(path, list(table), table.itertuples(index=False), ",")
 
 
 def _rows(video: Video, seed: int, level: str) -> Iterator[tuple]:
@@ -304,10 +132,164 @@ def _timestamp(seconds: float, digits: int) -> str:
     return f"{hours:02d}:{minutes:02d}:{seconds:0{digits + 3}.{digits}f}"
 
 
-def _rarest(classes: Iterable[int]) -> list[int]:
-    """Return the tail of these classes: the rarest class in a list of one, or [] if there is none.
+def _rarest(train: pd.DataFrame, task: str) -> pd.DataFrame:
+    """Make the table of the rarest class of train for a task, `verb` or `noun`."""
+    counts = train.groupby(f"{task}_class").size()
+    return pd.DataFrame({task: counts.nsmallest(1).index})
 
-    Among equally rare classes, the lowest number wins.
+
+# A clip has 13 frames, and the shortest segments have only 10.
+CLIP_FRAMES, TINY = 13, 10
+# The sprites of the easy level are made with these arguments of `random_sprite`.
+FORM: dict[str, Any] = {"hue": 0.025, "reach": (0.12, 0.07), "radius": (0.25, 0.32), "bright": 0.75}
+# The period of a motion is in one of these ranges of seconds. A clip of 13x6 frames (1.3 s at
+# 59.94 fps) then shows at least two periods; at 29.97 fps (5 frames per second) each has two
+# samples. With slower motions a small X3D needed more epochs. The quick motions are for segments
+# shorter than a clip, which show half a period in 0.2 s.
+PERIOD, QUICK = (0.45, 0.65), (0.32, 0.4)
+
+
+def write_video(
+    video: Video,
+    path: str | os.PathLike,
+    seed: int,
+    damage: str | None = None,
+    size: tuple[int, int] = (160, 90),
+    level: str = "easy",
+) -> None:
+    """Render a video to an MP4 file (H.264, a key frame every 250), then damage it.
+
+    The same arguments give the same bytes on the same machine.
+
+    Args:
+        video: Row of the video sheet.
+        path: The file to write.
+        seed: Determines segments, frames and damage.
+        damage: One of `damage.DAMAGES`, or None. A missing video is simply not written.
+        size: (width, height) in pixels, even numbers.
+        level: `easy` or `hard` (`minikitchen.hard`).
     """
-    counts = Counter(classes)
-    return sorted(counts, key=lambda number: (counts[number], number))[:1]
+    # What the frames show.
+    rng = chance(seed, video.video_id, "pictures")
+    sprites = _sprites(video, seed, level, rng)
+    look = hard.look(video, seed) if level == "hard" else None
+    frames = render(sprites, round(video.duration * video.fps), video.fps, size, rng, look)
+
+    # A truncated file can be read up to the cut only if its index is at the start.
+    options = {"movflags": "faststart"} if damage == "truncated" else {}
+    with atomic_path(path) as temporary:
+        with av.open(temporary, "w", format="mp4", options=options) as container:
+            # The rate 59.94005... of a sheet becomes 60000/1001.
+            rate = Fraction(video.fps).limit_denominator(1001)
+            stream = container.add_stream("libx264", rate=rate)
+            stream.width, stream.height = size
+            stream.pix_fmt = "yuv420p"
+            stream.options = ENCODING
+            for pixels in frames:
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                container.mux(stream.encode(frame))
+            # Without a frame, the encoder gives the packets that it still holds.
+            container.mux(stream.encode(None))
+        if damage is not None:
+            DAMAGES[damage](temporary, seed)
+
+
+# One thread and x264's SSE2 code give the same bytes every time, in a quarter of the time of its
+# plain C, which another type of machine takes. With AVX-512, 7 of 10 processes gave other bytes
+# (they depend on the memory next to the frame). `sc_threshold` prevents extra key frames where an
+# object appears.
+ENCODING: dict[str, Any] = {
+    "preset": "veryfast",
+    "crf": "18",
+    "threads": "1",
+    "g": "250",
+    "bf": "3",
+    "sc_threshold": "0",
+    "x264-params": "asm=SSE2",
+}
+
+
+def _sprites(video: Video, seed: int, level: str, rng: np.random.Generator) -> list[Sprite]:
+    """Make the sprites of a video, one for each segment."""
+    if level == "hard":
+        return [random_sprite(action, rng, **hard.FORM) for action in hard.schedule(video, seed)]
+    sprites = []
+    for action in schedule(video, seed):
+        is_short = action.stop - action.start < CLIP_FRAMES / video.fps
+        sprites.append(random_sprite(action, rng, **FORM, period=QUICK if is_short else PERIOD))
+    return sprites
+
+
+# Each of ten segments has its length in one of these ranges of seconds. A clip of 13x6 frames (78)
+# is 1.3 s at 59.94 fps.
+LENGTHS = ((1.0, 1.28),) * 4 + ((1.3, 2.0),) * 3 + ((2.0, 3.0),) * 3
+# Three of ten segments overlap with the next one.
+OVERLAPS = (True,) * 3 + (False,) * 7
+
+
+def schedule(video: Video, seed: int) -> list[Action]:
+    """Make the random segments of a video, in order of time, from its row and the seed alone.
+
+    Videos of the extension (`P02_101`) have one segment of less than 13 frames. Videos of the
+    extension in val have two such segments and one of `UNSEEN_PAIR`, and their last segment ends
+    0.01 s after the video.
+    """
+    rng = chance(seed, video.video_id, "schedule")
+    pairs, lengths, overlaps = _pairs(rng), _deck(rng, LENGTHS), _deck(rng, OVERLAPS)
+    # The numbers of the segments with few frames, and of those with the pair that is not in train.
+    tiny, unseen = set[int](), set[int]()
+    # Only the videos of the extension are annotated at 50 frames a second.
+    if annotation_rate(video.video_id) == 50:
+        tiny, unseen = ({3, 8}, {2}) if video.split == "val" else ({5}, unseen)
+
+    actions: list[Action] = []
+    start = float(rng.choice((0.0, round(rng.uniform(0.2, 0.8), 2))))
+    id_number = 0
+    for index in itertools.count():
+        # The segment, unless the video ends before it.
+        length = rng.uniform(*next(lengths))
+        if index in tiny:
+            length = TINY / video.fps
+        stop = round(start + length, 2)
+        if stop > video.duration - MARGIN:
+            break
+        verb, noun = UNSEEN_PAIR if index in unseen else next(pairs)
+        actions.append(Action(f"{video.video_id}_{id_number}", start, stop, verb, noun))
+        # The start of the next one. The few segments above must be visible alone, without the ones
+        # before and after.
+        overlap = next(overlaps) and not (tiny | unseen) & {index, index + 1}
+        gap = -rng.uniform(0.1, 0.3) if overlap else rng.uniform(0.1, 0.9)
+        start = round(stop + gap, 2)
+        # The official ids of a video have gaps, too.
+        id_number += 1 if rng.uniform() < 0.9 else 2
+
+    if unseen and actions:
+        # The duration is cut to hundredths of a second, then one hundredth is added.
+        stop = round(int(video.duration * 100) / 100 + 0.01, 2)
+        actions[-1] = replace(actions[-1], stop=stop)
+    return actions
+
+
+def _deck(rng: np.random.Generator, cards: Sequence[Any]) -> Iterator[Any]:
+    """Yield all cards in random order, then all again in another order, without end.
+
+    So no card comes much more often than another.
+    """
+    while True:
+        yield from rng.permutation(cards)
+
+
+def _pairs(rng: np.random.Generator) -> Iterator[Sequence[int]]:
+    """Yield all pairs in random order, again and again, with different nouns one after another.
+
+    Only if all remaining pairs of a round have the last noun, it comes twice in a row.
+    """
+    previous_noun = None
+    while True:
+        remaining = rng.permutation(PAIRS).tolist()
+        while remaining:
+            other_nouns = (pair for pair in remaining if pair[1] != previous_noun)
+            pair = next(other_nouns, remaining[0])
+            remaining.remove(pair)
+            previous_noun = pair[1]
+            yield pair

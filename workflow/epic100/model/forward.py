@@ -107,15 +107,17 @@ def pooled_features(
     Raises:
         EpicError: The head has no linear layer behind a pooling.
     """
+    # Hooks collect the inputs of the linear layers. The inputs of the last pass are removed before
+    # each pass, since a pass that ran out of memory in the head leaves some.
     layer_inputs: list[Tensor] = []
-    layers = [module for module in model.cls_head.modules() if isinstance(module, nn.Linear)]
-    hooks = [
-        layer.register_forward_pre_hook(lambda _, inputs: layer_inputs.append(inputs[0]))
-        for layer in layers
-    ]
-    # The inputs of the last pass are removed before each pass, since a pass that ran out of memory
-    # in the head leaves some.
-    hooks.append(model.cls_head.register_forward_pre_hook(lambda *_: layer_inputs.clear()))
+    hooks = [model.cls_head.register_forward_pre_hook(lambda *_: layer_inputs.clear())]
+    for module in model.cls_head.modules():
+        if isinstance(module, nn.Linear):
+            collect = module.register_forward_pre_hook(
+                lambda _, inputs: layer_inputs.append(inputs[0])
+            )
+            hooks.append(collect)
+
     pooled = []
     try:
         for scores in scores_of_views(model, clips, max_batch_size, frames, dtype):

@@ -35,8 +35,8 @@ SHARDS = "model.safetensors.index.json"
 # The tokens do not depend on weights with these prefixes, so a folder need not have them.
 UNUSED = ("pooler.", "predictor.")
 # For each `model_type` of an image encoder: its class in transformers, and the `image_size` and
-# `patch_size` that hold if `config.json` states none. If a model also has an encoder of texts, only
-# its image encoder is read.
+# `patch_size` if `config.json` states none. If a model also has an encoder of texts, only its image
+# encoder is read.
 IMAGE_MODELS = {
     "clip": ("CLIPVisionModel", 224, 32),
     "clip_vision_model": ("CLIPVisionModel", 224, 32),
@@ -86,18 +86,15 @@ class ModelConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _with_defaults_of_images(cls, content: Any) -> Any:
-        """Add transformers' defaults to the keys of an encoder of pictures."""
-        entry = (
-            IMAGE_MODELS.get(str(content.get("model_type"))) if isinstance(content, dict) else None
-        )
-        if entry is None:
+        """Add transformers' defaults to the keys of an image encoder."""
+        if not isinstance(content, dict) or str(content.get("model_type")) not in IMAGE_MODELS:
             return content
-        _, image_size, patch_size = entry
-        vision_config = content.get("vision_config")
-        defaults = {"num_frames": FRAMES, "image_size": image_size, "patch_size": patch_size}
-        # Later values of a key override earlier ones: `vision_config` overrides the defaults, and
-        # the top of the file overrides both.
-        return defaults | (vision_config if isinstance(vision_config, dict) else {}) | content
+        _, image_size, patch_size = IMAGE_MODELS[content["model_type"]]
+        values = {"num_frames": FRAMES, "image_size": image_size, "patch_size": patch_size}
+        # `vision_config` overrides the defaults, and the top of the file overrides both.
+        if isinstance(content.get("vision_config"), dict):
+            values |= content["vision_config"]
+        return values | content
 
 
 class _Processor(BaseModel):
@@ -131,9 +128,8 @@ class HuggingFaceFolder:
     def __init__(self, folder: str | os.PathLike):
         """Read the config and the processor of a folder, and check that they match."""
         self.folder = Path(folder)
-        self._processor_file = next(
-            (name for name in PROCESSORS if (self.folder / name).is_file()), PROCESSORS[0]
-        )
+        processors = [name for name in PROCESSORS if (self.folder / name).is_file()]
+        self._processor_file = processors[0] if processors else PROCESSORS[0]
         self.config = config = self._read("config.json", ModelConfig)
         processor = self._read(self._processor_file, _Processor)
         self.model_type, self.clip_len, self.size = config.model_type, config.frames, config.size
@@ -188,8 +184,29 @@ class HuggingFaceFolder:
                 f"{self.folder}: a model of transformers, which is not installed; install the "
                 "extra: `make hf`, or `pip install epic100[hf]` (docs/features.md)"
             )
+        # The import of transformers reads these variables, so it comes after them.
+        os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
+        import transformers
+
+        transformers.utils.logging.disable_progress_bar()
+        model_class, processor_class = transformers.AutoModel, transformers.AutoVideoProcessor
+        if self.model_type in IMAGE_MODELS:
+            model_class = getattr(transformers, IMAGE_MODELS[self.model_type][0])
+            processor_class = transformers.AutoImageProcessor
+        options = {"local_files_only": True, "trust_remote_code": False}
         try:
-            return open_folder(self.folder, self.model_type)
+            with self._used_files() as folder:
+                model, loading_info = model_class.from_pretrained(
+                    folder,
+                    use_safetensors=True,
+                    dtype=torch.float32,
+                    output_loading_info=True,
+                    **options,
+                )
+                processor = processor_class.from_pretrained(folder, **options)
+            missing = [name for name in loading_info["missing_keys"] if not name.startswith(UNUSED)]
+            if missing:
+                raise ValueError(f"its files lack {len(missing)} weights, such as {min(missing)}")
         except EpicError:
             raise
         except Exception as error:  # The package raises many types of errors for wrong files.
@@ -198,20 +215,34 @@ class HuggingFaceFolder:
                 f"{self.folder}: its model cannot be built ({why}); expected config and weights of "
                 "one complete model; download them again"
             ) from error
+        return processor, model.eval()
 
+    @contextmanager
+    def _used_files(self) -> Iterator[str]:
+        """Yield the path of a temporary folder with only the files that are used.
 
-def license_of(folder: str | os.PathLike) -> str:
-    """Return the license of a model, from the head of its folder's README.md: `license: mit`."""
-    card = Path(folder, "README.md")
-    text = read_text(card) if card.is_file() else ""
-    first, *lines = text.splitlines() or [""]
-    # The head is between two lines `---`, the first of which is the first line of the file.
-    head = lines[: lines.index("---")] if first == "---" and "---" in lines else []
-    licenses = [
-        line.removeprefix("license:").strip() for line in head if line.startswith("license:")
-    ]
-    is_plain = licenses and re.fullmatch(r"[\w .+-]{1,60}", licenses[0])
-    return licenses[0] if is_plain else "not stated in its README.md"
+        transformers opens any file that one of its files names, so it must not find others.
+
+        Raises:
+            EpicError: One of the files is no plain file.
+            ValueError: The list of shards names a file elsewhere.
+        """
+        with tempfile.TemporaryDirectory(prefix="epic100-") as used_folder:
+            for name in ("config.json", *PROCESSORS, SHARDS):
+                if os.path.lexists(self.folder / name):
+                    text = read_text(self.folder / name)
+                    Path(used_folder, name).write_text(text, encoding="utf-8")
+            for path in self.weights:
+                # `WatchedFile` raises an error for a pipe or a device.
+                WatchedFile(path).close()
+                Path(used_folder, path.name).symlink_to(path.resolve())
+            if Path(used_folder, SHARDS).exists():
+                shards = set(read_json(Path(used_folder, SHARDS))["weight_map"].values())
+                if elsewhere := shards.difference(os.listdir(used_folder)):
+                    raise ValueError(
+                        f"{SHARDS} names {min(elsewhere)[:80]!r}, which is not in this folder"
+                    )
+            yield used_folder
 
 
 def pixels(processor: Any, clips: Tensor) -> dict[str, Tensor]:
@@ -236,69 +267,11 @@ def pixels(processor: Any, clips: Tensor) -> dict[str, Tensor]:
     )
 
 
-def open_folder(folder: str | os.PathLike, model_type: str) -> tuple[Any, Any]:
-    """Open the processor and the model of a folder. The model is in float32, for evaluation.
-
-    Args:
-        folder: The folder.
-        model_type: The `model_type` of the folder's `config.json`.
-
-    Raises:
-        ValueError: The files do not have all weights. transformers raises other errors, too.
-    """
-    # The import of transformers reads these variables, so it comes after them.
-    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
-    class_name, *_ = IMAGE_MODELS.get(model_type, ("AutoModel",))
-    builder = getattr(transformers, class_name)
-    reader = (
-        transformers.AutoImageProcessor
-        if model_type in IMAGE_MODELS
-        else transformers.AutoVideoProcessor
-    )
-    with _folder_of_used_files(Path(folder)) as used_folder:
-        model, loading_info = builder.from_pretrained(
-            used_folder,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-        processor = reader.from_pretrained(
-            used_folder, local_files_only=True, trust_remote_code=False
-        )
-    missing = [name for name in loading_info["missing_keys"] if not name.startswith(UNUSED)]
-    if missing:
-        raise ValueError(f"its files lack {len(missing)} weights, such as {min(missing)}")
-    return processor, model.eval()
-
-
-@contextmanager
-def _folder_of_used_files(folder: Path) -> Iterator[str]:
-    """Yield the path of a temporary folder with only the files of a folder that are used.
-
-    transformers opens any file that one of its files names, so it must not find others.
-
-    Raises:
-        EpicError: One of the files is no plain file.
-        ValueError: The list of shards names a file elsewhere.
-    """
-    weights = sorted(folder.glob("*.safetensors"))
-    with tempfile.TemporaryDirectory(prefix="epic100-") as used_folder:
-        for name in ("config.json", *PROCESSORS, SHARDS):
-            if os.path.lexists(folder / name):
-                Path(used_folder, name).write_text(read_text(folder / name), encoding="utf-8")
-        if Path(used_folder, SHARDS).exists():
-            shards = set(read_json(Path(used_folder, SHARDS))["weight_map"].values())
-            if elsewhere := shards - {path.name for path in weights}:
-                raise ValueError(
-                    f"{SHARDS} names {min(elsewhere)[:80]!r}, which is not in this folder"
-                )
-        for path in weights:
-            # `WatchedFile` raises an error for a pipe or a device.
-            WatchedFile(path).close()
-            Path(used_folder, path.name).symlink_to(path.resolve())
-        yield used_folder
+def license_of(folder: str | os.PathLike) -> str:
+    """Return the license of a model, from the head of its folder's README.md: `license: mit`."""
+    card = Path(folder, "README.md")
+    text = read_text(card) if card.is_file() else ""
+    # The head is between two lines `---`, the first of which is the first line of the file.
+    head = re.match(r"(?ms)---\n(.*?)^---$", "\n".join(text.splitlines()))
+    found = re.search(r"(?m)^license: *([\w .+-]{1,60}?) *$", head[1]) if head else None
+    return found[1] if found else "not stated in its README.md"

@@ -8,8 +8,6 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import update_wrapper
 from types import MethodType
 from typing import Any, Literal
 
@@ -20,12 +18,11 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.model import BaseModel
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
+from torch.utils.data import default_collate
 
-import epic100.model.encoders
 import epic100.model.hugging_face
-import epic100.model.pooling
-import epic100.model.slowfast  # noqa: F401  (registers what they define)
+import epic100.model.networks  # noqa: F401  (registers what they define)
 from epic100.base.errors import EpicError
 from epic100.data.pairs import read_pairs
 from epic100.model.mmaction_import import models
@@ -69,9 +66,43 @@ def lay_out_channels_last(module: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
 
 
-@dataclass(frozen=True)
-class HeadOf:
-    """The head that a recipe describes: a head of MMAction2, and the tasks of its outputs.
+def head_config(
+    head: Mapping[str, Any],
+    pairs: str,
+    heads: str = "pair",
+    num_verbs: int = 97,
+    num_nouns: int = 300,
+    **_: Any,
+) -> dict[str, Any]:
+    """Complete the config of MMAction2's head by the number of outputs.
+
+    With this config, the head can be built where there is no pair table. The arguments are as for
+    `epic_head`.
+
+    Raises:
+        EpicError: The recipe states a number of outputs, or `heads` is unknown.
+    """
+    outputs = sum(output_sizes(heads, len(read_pairs(pairs)), num_verbs, num_nouns).values())
+    if "num_classes" in head:
+        raise EpicError(
+            f"the head of the model has `num_classes` {head['num_classes']}, but {pairs} and "
+            f"`heads` ({heads}) say how many there are, {outputs}; take `num_classes` out"
+        )
+    return {**head, "num_classes": outputs}
+
+
+@MODELS.register_module(HEAD)
+def epic_head(
+    head: Mapping[str, Any],
+    pairs: str,
+    heads: str = "pair",
+    num_verbs: int = 97,
+    num_nouns: int = 300,
+    loss: Literal["sum", "mean"] = "sum",
+) -> nn.Module:
+    """Build a head of MMAction2 with outputs for the tasks of `heads`, and with their loss.
+
+    The head is not wrapped in another module, so its weights have their usual names.
 
     Args:
         head: The config of MMAction2's head, without `num_classes`.
@@ -80,87 +111,37 @@ class HeadOf:
         num_verbs: Number of verb classes.
         num_nouns: Number of noun classes.
         loss: How to reduce the losses of several tasks, a key of `REDUCE_BY_NAME`.
+
+    Raises:
+        EpicError: As for `head_config`; or `loss` is neither sum nor mean, or the loss has weights
+            and there are several `heads`.
     """
+    built = MODELS.build(head_config(head, pairs, heads, num_verbs, num_nouns))
+    if loss not in REDUCE_BY_NAME:
+        raise EpicError(f"`loss` of the head is {loss!r}; expected sum or mean")
 
-    head: Mapping[str, Any]
-    pairs: str
-    heads: str = "pair"
-    num_verbs: int = 97
-    num_nouns: int = 300
-    loss: Literal["sum", "mean"] = "sum"
-
-    def config(self) -> dict[str, Any]:
-        """Complete the config of MMAction2's head by the number of outputs.
-
-        With this config, the head can be built where there is no pair table.
-
-        Raises:
-            EpicError: The recipe states a number of outputs.
-        """
-        pairs = len(read_pairs(self.pairs))
-        outputs = sum(output_sizes(self.heads, pairs, self.num_verbs, self.num_nouns).values())
-        if "num_classes" in self.head:
+    if heads != "pair":
+        # MMAction2's heads have this cross-entropy if their config names no loss.
+        own = built.loss_cls
+        if type(own) is models.losses.CrossEntropyLoss and own.loss_weight == 1:
+            own = None if own.class_weight is None else own
+        # Prediction builds the head without the tasks, so weights would have other names there.
+        if isinstance(own, nn.Module) and own.state_dict():
             raise EpicError(
-                f"the head of the model has `num_classes` {self.head['num_classes']}, but "
-                f"{self.pairs} and `heads` ({self.heads}) say how many there are, {outputs}; take "
-                "`num_classes` out"
+                f"the loss of the head ({type(own).__name__}) has weights, which works for "
+                f"pairs alone, but `heads` is {heads!r}; set `train: heads: pair`"
             )
-        return {**self.head, "num_classes": outputs}
+        # `OutputsLoss` smooths the labels itself, so the head must not smooth them, too.
+        smoothing, built.label_smooth_eps = built.label_smooth_eps, 0.0
+        tasks = (read_pairs(pairs), heads, num_verbs, num_nouns)
+        built.loss_cls = OutputsLoss(*tasks, smoothing, loss, own)
 
-    def build(self) -> nn.Module:
-        """Build MMAction2's head with a loss for the tasks of `heads`.
-
-        The head is not wrapped in another module, so its weights have their usual names.
-
-        Raises:
-            EpicError: As for `config`; or `loss` is neither sum nor mean, or the loss has weights
-                and there are several `heads`.
-        """
-        built = MODELS.build(self.config())
-        if self.loss not in REDUCE_BY_NAME:
-            raise EpicError(f"`loss` of the head is {self.loss!r}; expected sum or mean")
-        if self.heads != "pair":
-            own = None if is_default_loss(built.loss_cls) else built.loss_cls
-            # Prediction builds the head without the tasks, so weights would have other names there.
-            if isinstance(own, nn.Module) and own.state_dict():
-                raise EpicError(
-                    f"the loss of the head ({type(own).__name__}) has weights, which works for "
-                    f"pairs alone, but `heads` is {self.heads!r}; set `train: heads: pair`"
-                )
-            # `OutputsLoss` smooths the labels itself, so the head must not smooth them, too.
-            smoothing = built.label_smooth_eps
-            built.label_smooth_eps = 0.0
-            built.loss_cls = OutputsLoss(
-                read_pairs(self.pairs),
-                self.heads,
-                self.num_verbs,
-                self.num_nouns,
-                smoothing=smoothing,
-                loss=self.loss,
-                own=own,
-            )
-        built.predict = MethodType(predict_with_loss, built)
-        # MMAction2's function would make a GPU wait for the CPU in each step. A head class with its
-        # own way to compute the loss keeps it.
-        if type(built).loss_by_feat is BaseHead.loss_by_feat:
-            built.loss_by_feat = MethodType(loss_on_device, built)
-        return built
-
-
-def epic_head(**arguments: Any) -> nn.Module:
-    """Build the head that a recipe describes; the arguments are as for `HeadOf`."""
-    return HeadOf(**arguments).build()
-
-
-# A check of the user's options reads the arguments of what is registered. `update_wrapper` lets it
-# find the arguments of `HeadOf`.
-MODELS.register_module(HEAD, module=update_wrapper(epic_head, HeadOf))
-
-
-def is_default_loss(loss: Any) -> bool:
-    """Whether a head's loss is the one that heads of MMAction2 have if their config names none."""
-    is_cross_entropy = type(loss) is models.losses.CrossEntropyLoss
-    return is_cross_entropy and loss.loss_weight == 1 and loss.class_weight is None
+    built.predict = MethodType(predict_with_loss, built)
+    # MMAction2's function would make a GPU wait for the CPU in each step. A head class with its own
+    # way to compute the loss keeps it.
+    if type(built).loss_by_feat is BaseHead.loss_by_feat:
+        built.loss_by_feat = MethodType(loss_on_device, built)
+    return built
 
 
 class OutputsLoss(nn.Module):
@@ -225,13 +206,11 @@ class OutputsLoss(nn.Module):
                 labels = torch.zeros_like(logits).index_add_(1, classes, label.to(logits.dtype))
             else:
                 labels = classes[label]
-            losses.append(self.loss_of_task(logits, labels))
-        if isinstance(losses[0], dict):
-            tables = {name: torch.stack([loss[name] for loss in losses]) for name in losses[0]}
-            return {name: self.reduce(values) for name, values in tables.items()}
-        return self.reduce(torch.stack(losses))
+            losses.append(self._loss_of_task(logits, labels))
+        # The losses of the tasks, or their values of each name, become one tensor.
+        return tree_map(self.reduce, default_collate(losses))
 
-    def loss_of_task(self, logits: Tensor, labels: Tensor) -> Any:
+    def _loss_of_task(self, logits: Tensor, labels: Tensor) -> Any:
         """Compute the loss of one task from its logits [B, classes] and its labels."""
         if self.own is not None:
             return self.own(logits, smoothed(labels, logits.shape[1], self.smoothing))
@@ -279,7 +258,11 @@ def loss_on_device(head: Any, scores: Tensor, samples: list[ActionDataSample]) -
     accuracies: dict[str, Tensor] = {}
     if not labels.is_floating_point():
         labels = labels.flatten()
-        accuracies |= _top_k(scores.detach(), labels, head.topk)
+        # The share of samples whose label is among their k highest scores.
+        highest = scores.detach().topk(min(max(head.topk), scores.shape[1]), dim=1).indices
+        is_correct = highest.eq(labels[:, None])
+        for k in head.topk:
+            accuracies[f"top{k}_acc"] = is_correct[:, :k].any(dim=1).double().mean()
     loss = head.loss_cls(scores, smoothed(labels, head.num_classes, head.label_smooth_eps))
     return accuracies | (loss if isinstance(loss, dict) else {"loss_cls": loss})
 
@@ -315,33 +298,27 @@ def predict_with_loss(
         **arguments: The other arguments of the head's `forward`, such as `num_segs`.
     """
     predicted = type(head).predict(head, feats, data_samples, **arguments)
-    labels = torch.cat([sample.gt_label for sample in data_samples]).tolist()
-    is_intact = [not sample.get("broken") for sample in data_samples]
-    known = [row for row, label in enumerate(labels) if label >= 0 and is_intact[row]]
+    # The samples whose loss is defined, and their features.
+    known = []
+    for row, sample in enumerate(data_samples):
+        if sample.gt_label.item() >= 0 and not sample.get("broken"):
+            known.append(row)
     if not known:
         return predicted
+    by_sample = (len(data_samples), -1)
+    feats = tree_map_only(
+        Tensor, lambda rows: rows.unflatten(0, by_sample)[known].flatten(0, 1), feats
+    )
 
-    def of_known(rows: Tensor) -> Tensor:
-        """Select the rows of samples whose loss is defined."""
-        return rows.unflatten(0, (len(data_samples), -1))[known].flatten(0, 1)
-
-    feats = tree_map_only(Tensor, of_known, feats)
     # The head makes one row of scores from the `num_segs` frames of a view of a 2D model.
     views = max(1, len(tree_leaves(feats)[0]) // len(known) // (arguments.get("num_segs") or 1))
-    samples_of_views = [data_samples[row] for row in known for _ in range(views)]
+    samples_of_views = [data_samples[row] for row in np.repeat(known, views)]
     # The sum of what is called a loss is taken as in a training step; the method uses no `self`.
     _, outputs = BaseModel.parse_losses(head, head.loss(feats, samples_of_views, **arguments))
-    values = {name: value.item() for name, value in outputs.items()}
+    values = tree_map(Tensor.item, dict(outputs))
     for row in known:
         data_samples[row].set_metainfo({LOSS_FIELD: values})
     return predicted
-
-
-def _top_k(scores: Tensor, labels: Tensor, ranks: tuple[int, ...]) -> dict[str, Tensor]:
-    """Compute, for each k of `ranks`, the share of samples whose label has a top-k score."""
-    highest = scores.topk(min(max(ranks), scores.shape[1]), dim=1).indices
-    is_correct = highest.eq(labels[:, None])
-    return {f"top{k}_acc": is_correct[:, :k].any(dim=1).double().mean() for k in ranks}
 
 
 @MODELS.register_module()

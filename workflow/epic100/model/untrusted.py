@@ -52,10 +52,10 @@ SIDES = ("scale", "crop_size", "short_side", "size")
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A part of a config that is safe to build.
+    """The config of a model that is safe to build.
 
     Attributes:
-        spec: The part of the config.
+        spec: The config of the model.
         dropped: The values that were removed from it, as text: `model.init_cfg = ...`.
     """
 
@@ -138,7 +138,7 @@ def clean_model(model: Any, where: str) -> Cleaned:
 
 def clean_pipeline(
     steps: Sequence[Mapping[str, Any]], where: str, modules: Sequence[str] = ()
-) -> Cleaned:
+) -> list[dict[str, Any]]:
     """Make the steps of an untrusted test pipeline safe to build.
 
     Args:
@@ -151,27 +151,30 @@ def clean_pipeline(
             for too many pixels.
     """
     copier = _SafeCopier(TRANSFORMS, where, LARGEST)
-    cleaned = [copier.copy(step, f"step {index}") for index, step in enumerate(steps)]
+    trusted = tuple(f"{module}." for module in modules)
+    cleaned = []
     frames, side = 1.0, 1.0
-    for index, step in enumerate(cleaned):
+    for index, untrusted_step in enumerate(steps):
+        step = copier.copy(untrusted_step, f"step {index}")
         module = copier.registered_class(step, f"step {index}").__module__
         if step["type"] in STEPS:
-            cleaned[index] = step = checked_step(step, where)
-        elif not f"{module}.".startswith(tuple(f"{name}." for name in modules)):
+            step = checked_step(step, where)
+        elif not f"{module}.".startswith(trusted):
             raise EpicError(
                 f"{where}: step {index} is {step['type']}; expected one of {', '.join(STEPS)}, or "
                 "one of a module that the workflow's config names (`modules: imports:`)"
             )
+        cleaned.append(step)
         # The steps together give at most the product of their numbers of frames.
         frames *= _largest(step.get("clip_len")) * _largest(step.get("num_clips"))
-        side = max(side, *(_largest(step.get(name)) for name in SIDES))
+        side = max(side, _largest([step.get(name) for name in SIDES]))
     # A frame has three values per pixel, one for each colour.
     if 3 * frames * side**2 > MAX_PIXELS:
         raise EpicError(
             f"{where}: its test pipeline asks for {frames:.0f} frames of up to {side:.0f} pixels a "
             f"side; expected at most {MAX_PIXELS:.0e} values in all"
         )
-    return Cleaned(cleaned, copier.dropped)
+    return cleaned
 
 
 def clean_dataset(dataset: Mapping[str, Any], base: type, where: str) -> dict[str, Any]:
@@ -326,7 +329,7 @@ def open_untrusted(
     """
     cleaned = clean_model(trained.config.get("model"), path)
     built = build_untrusted(cleaned, trained.state_dict, where="its config", file=path)
-    steps = clean_pipeline(test_pipeline_of(trained.config, path), path, modules).spec
+    steps = clean_pipeline(test_pipeline_of(trained.config, path), path, modules)
     return built.eval(), steps
 
 

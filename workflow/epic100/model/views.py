@@ -68,7 +68,7 @@ def sampling_of(pipeline: Pipeline) -> Sampling:
         if step["type"] == "SampleFrames" and length == 1:
             # Each clip of the step is a single frame, and all of them together are one view.
             return Sampling("sparse", frames=clips)
-        # Among the published rules, only that of SlowFast takes dense clips.
+        # Among the published rules, only SlowFast's takes dense clips.
         if step["type"] == "PublishedFrames" and step["rule"] != "slowfast":
             return Sampling("sparse", length)
         if step["type"] in SAMPLERS:
@@ -144,12 +144,15 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
     sampling_type = sampling_of(pipeline).sampling_type
     steps, short_side = [], None
     for step in map(dict, pipeline):
+        # A step that samples gives as many clips. The 2D models' gives the frames of one.
         if sampling_type in ("dense", "segment") and step["type"] in SAMPLERS:
             step["num_clips"] = clips
+
+        # A step that scales or decodes determines the size of three crops.
         elif step["type"] == "Resize":
-            scale = step["scale"]
-            sides = [side for side in scale if side > 0] if isinstance(scale, list | tuple) else []
-            short_side = min(sides) if sides and step.get("keep_ratio", True) else None
+            short_side = None
+            if step.get("keep_ratio", True) and isinstance(step["scale"], list | tuple):
+                short_side = min((side for side in step["scale"] if side > 0), default=None)
         elif step["type"] == "DecodeSegment":
             short_side = step.get("short_side")
             # For other crops than the centre, a step that decodes a crop becomes one that decodes
@@ -160,6 +163,8 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
                 if crops == FULL_FRAME:
                     continue
                 step = {"type": "ThreeCrop", "crop_size": size}
+
+        # A step that crops is left out, or replaced.
         elif step["type"] in CROPS and crops == FULL_FRAME:
             continue
         elif step["type"] in CROPS and crops == 3:

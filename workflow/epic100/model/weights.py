@@ -64,7 +64,7 @@ IN_BLOCK = {
 def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint by MMAction2's names.
 
-    Checkpoints of PySlowFast and pytorchvideo are also accepted.
+    Checkpoints of PySlowFast and pytorchvideo are also accepted. Names that are not theirs stay.
 
     Raises:
         EpicError: The file is not a checkpoint, or would run code when opened (`weights_only=True`
@@ -74,24 +74,14 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
     content = read_untrusted(
         path, "weights that can be loaded safely", expected, weights_alone=True
     )
-    tensors = tensors_of(content)
+    tensors = {_mmaction_name(name): value for name, value in named_tensors(content).items()}
     if not tensors:
         raise EpicError(f"{path}: holds no tensors by name; {expected}")
+    # PySlowFast's is the weight of a convolution, [out, in, 1, 1, 1].
+    first_layer = tensors.get("cls_head.fc1.weight")
+    if first_layer is not None and first_layer.ndim == 5:
+        tensors["cls_head.fc1.weight"] = first_layer.flatten(1)
     return tensors
-
-
-def tensors_of(content: object) -> dict[str, Tensor]:
-    """Return the tensors of a loaded checkpoint by MMAction2's names; {} if there are none.
-
-    Names of PySlowFast and pytorchvideo are replaced. Other names, such as MMAction2's own, stay.
-    A replaced `fc1.weight` gets the shape [out, in].
-    """
-    renamed = {}
-    for name, tensor in named_tensors(content).items():
-        new_name = _mmaction_name(name)
-        is_pyslowfast_fc1 = new_name == "cls_head.fc1.weight" and tensor.ndim == 5
-        renamed[new_name] = tensor.flatten(1) if is_pyslowfast_fc1 else tensor
-    return renamed
 
 
 def _mmaction_name(name: str) -> str:
@@ -133,12 +123,12 @@ def fit_weights(
             model has is NaN or infinite.
     """
     model_tensors = model.state_dict()
-    of_other_shape = [
-        f"{name} ({_shape_text(tensors[name])} there, {_shape_text(value)} here)"
-        for name, value in model_tensors.items()
-        if name in tensors and tensors[name].shape != value.shape
-    ]
-    absent = [name for name in model_tensors if name not in tensors]
+    of_other_shape, absent = [], []
+    for name, value in model_tensors.items():
+        if name not in tensors:
+            absent.append(name)
+        elif (there := tensors[name].shape) != value.shape:
+            of_other_shape.append(f"{name} ({_text(there)} there, {_text(value.shape)} here)")
     fitting = len(model_tensors) - len(of_other_shape) - len(absent)
     if fitting < len(model_tensors) / 2:
         raise EpicError(
@@ -151,10 +141,10 @@ def fit_weights(
     if of_other_shape:
         text += f"; trained anew: {', '.join(of_other_shape)}"
     if absent:
-        text += f"; not in the file: {', '.join(absent[:3])}{' ...' if len(absent) > 3 else ''}"
-    return text
+        text += f"; not in the file: {', '.join(absent[:3])}"
+    return text + " ..." if len(absent) > 3 else text
 
 
-def _shape_text(tensor: Tensor) -> str:
+def _text(shape: torch.Size) -> str:
     """Write the shape of a tensor as text: `24x3x1x3x3`."""
-    return "x".join(map(str, tensor.shape)) or "scalar"
+    return "x".join(map(str, shape)) or "scalar"

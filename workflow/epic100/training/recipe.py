@@ -25,7 +25,7 @@ from epic100.data.pairs import pairs_path, read_pairs
 from epic100.model.hugging_face import BACKBONE, backbone_config
 from epic100.model.hugging_face_folder import HuggingFaceFolder
 from epic100.model.precision import dtype_of
-from epic100.model.registered import HEAD, HeadOf
+from epic100.model.registered import HEAD, head_config
 from epic100.settings.training import TrainSettings
 
 # A recipe states what is learned. After `training.plan` it also states how a machine learns it.
@@ -216,7 +216,7 @@ def model_config(config: Recipe) -> dict[str, Any]:
         config: The result of `build_config`.
     """
     head = {key: value for key, value in config.model.cls_head.items() if key != "type"}
-    return changed(config, {"model.cls_head": HeadOf(**head).config()}).to_dict()
+    return changed(config, {"model.cls_head": head_config(**head)}).to_dict()
 
 
 def schedule_for(config: Recipe, epochs: int) -> Changes:
