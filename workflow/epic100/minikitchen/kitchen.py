@@ -85,7 +85,7 @@ def write_annotations(
     }
     for name, table in tables.items():
         path = Path(folder, f"EPIC_100_{name}.csv")
-        write_table(path, list(table), table.itertuples(index=False), ",")
+        write_table(path, list(table.columns), table.itertuples(index=False), ",")
 
 
 def _rows(video: Video, seed: int, level: str) -> Iterator[tuple]:
