@@ -1,7 +1,7 @@
 """The demo's model: a shallow, narrow X3D on 32-pixel pictures, trained in a minute on two cores.
 
 The kitchen's motions take half a second, so 13 frames three apart show one. Pictures, depth, width
-and steps are what three seeds need to read nine of ten actions (tests/workflow/test_demo.py).
+and steps are what three seeds need to read nine of ten actions (tests/behaviour/test_results.py).
 """
 
 _base_ = ["./x3d_s_epic_rgb_segments.py"]

@@ -3,16 +3,7 @@
 On the 67,217 segments of EPIC-100 its 300 epochs are 20 M clips, on Kinetics-400, where they were
 tuned, 72 M.
 
-Numbers: epic-kitchens/epic-kitchens-slowfast at bf50519 and facebookresearch/SlowFast at 287ec00,
-each with its file in `reference` below. On val of EPIC-100: none was published with this model
-alone. Not as there: loss (one head there, sum of pair, verb, noun here), smoothing (0 there, 0.1
-here), clipping (- there, 40 here), frames (13 x 6 at 30 there, 13 over the segment here), views (30
-there, 1 here): as the default; rate (0.1 there, 0.064 here): the trunk's gradient is 1.56 times
-that of the loss there: 0.1 / 1.56; batch (128 there, 32 here): a batch of 32 is for one GPU; the
-rate is in proportion, as there; warm-up ends (a step later there, with it here): MMEngine's
-schedule; schedule (cosine of 300 epochs to 0 there, cosine to 0 here): the cosine begins at its top
-when the warm-up ends; smaller last batch (left out there, kept here): no segment is left out of an
-epoch; deviation (57.375, 57.375, 57.375 there, 57.38, 57.38, 57.38 here): MMAction2 rounds it.
+Its numbers, their sources, and why some differ: `reference` below.
 """
 
 _base_ = ["./x3d_s_epic_rgb_segments.py"]

@@ -8,17 +8,7 @@ follow MMAction2's X3D-S recipe (configs/recognition/x3d, after Feichtenhofer, C
 frames are spread over the segment: docs/recipe.md. The schedule is for a start from Kinetics
 weights; x3d_s_epic_from_scratch.py is for a start from random weights.
 
-Numbers: epic-kitchens/epic-kitchens-slowfast at bf50519 and facebookresearch/SlowFast at 287ec00,
-each with its file in `reference` below. On val of EPIC-100: none was published with this model
-alone. Not as there: loss (mean of verb, noun there, sum of pair, verb, noun here): as LaViLa; three
-heads were better than one or two on the hard mini kitchen; smoothing (0 there, 0.1 here), undecayed
-(norms there, fewer than 2 dimensions here): LaViLa's and AVION's; rate (0.01 there, 0.0045 here):
-the trunk's gradient is 2.2 times that of the loss there: 0.01 / 2.2; clipping (- there, 40 here):
-of MMAction2's SGD recipes; warm-up ends (a step later there, with it here): MMEngine's schedule;
-smaller last batch (left out there, kept here): no segment is left out of an epoch; deviation
-(57.375, 57.375, 57.375 there, 57.38, 57.38, 57.38 here): MMAction2 rounds it; frames (13 x 6 at 30
-there, 13 over the segment here): over the segment, as LaViLa, AVION and TSM: docs/recipe.md; views
-(30 there, 1 here): frames over the segment need no more clips.
+Its numbers, their sources, and why some differ: `reference` below.
 """
 
 custom_imports = dict(imports=["epic100.mmaction"], allow_failed_imports=False)

@@ -30,7 +30,6 @@ DEMO_FILES = {
         "prediction/test_demo_features",
         "pages/test_report",
         "prediction/test_demo_timeline",
-        "workflow/test_demo",
         "workflow/test_docs",
     )
 }
@@ -48,7 +47,7 @@ THOROUGH = {
     "training": ["launch", "models", "reference_steps"],
     "video": ["copies", "proxy_dag"],
     "workflow": [
-        *("adopted", "disturbed_jobs", "environment", "own_kitchen", "refusals", "runs", "zoo"),
+        *("disturbed_jobs", "environment", "refusals", "runs", "walks", "zoo"),
     ],
 }
 THOROUGH_FILES = {

@@ -3,12 +3,7 @@
 Its layers have one rate each (no layer decay). The start weights are AVION's of Ego4D, which
 `epic100 adopt avion_b --encoder` writes (docs/recipe.md).
 
-Numbers: zhaoyue-zephyrus/AVION at 31b00b6, each with its file in `reference` below. On val of
-EPIC-100: verb 70.0, noun 59.4, action 49.5 (docs/MODEL_ZOO.md there). Not as there: batch (512
-there, 128 here): a batch of 128 is for one GPU; the rate is in proportion, as there; smaller last
-batch (left out there, kept here): no segment is left out of an epoch; CutMix box (time and height
-there, height and width here): a slip: timm's CutMix is for pictures, and gets clips; precision
-(fp16 there, bf16 here): bf16 needs no scaling of losses.
+Its numbers, their sources, and why some differ: `reference` below.
 """
 
 _base_ = ["./base.py"]

@@ -1,11 +1,6 @@
 """AVION's ViT-L: patches of 14 pixels, 24 layers; the rest as avion_b.py, whose call is published.
 
-Numbers: zhaoyue-zephyrus/AVION at 31b00b6, each with its file in `reference` below. On val of
-EPIC-100: verb 73.0, noun 65.4, action 54.4 (docs/MODEL_ZOO.md there). Not as there: batch (512
-there, 128 here): a batch of 128 is for one GPU; the rate is in proportion, as there; smaller last
-batch (left out there, kept here): no segment is left out of an epoch; CutMix box (time and height
-there, height and width here): a slip: timm's CutMix is for pictures, and gets clips; precision
-(fp16 there, bf16 here): bf16 needs no scaling of losses.
+Its numbers, their sources, and why some differ: `reference` below.
 """
 
 _base_ = ["./avion_b.py"]

@@ -3,11 +3,7 @@
 The start weights are LaViLa's of Ego4D (`epic100 adopt lavila_b --encoder`, docs/recipe.md). For
 TimeSformer-L (72.0, 62.9, 51.0) set the sizes of avion_l.py.
 
-Numbers: facebookresearch/LaViLa at 8002b5a, each with its file in `reference` below. On val of
-EPIC-100: verb 69.0, noun 58.4, action 46.9 (docs/MODEL_ZOO.md; pairs alone: 67.7, 56.7, 46.2). Not
-as there: smaller last batch (left out there, kept here): no segment is left out of an epoch;
-dropped (each head's features there, features here): the three heads are one layer; precision (fp16
-there, bf16 here): bf16 needs no scaling of losses.
+Its numbers, their sources, and why some differ: `reference` below.
 """
 
 _base_ = ["./timesformer.py"]

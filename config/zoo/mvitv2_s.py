@@ -4,17 +4,7 @@ Where MMAction2's two recipes are not the same, that of Something-Something V2, 
 hands and objects, says the length and the frames, and that of Kinetics-400, which has a log and
 weights, says the rest. The dropout is that of its authors' code.
 
-Numbers: open-mmlab/mmaction2 at 4d6c934 and facebookresearch/SlowFast at 287ec00, each with its
-file in `reference` below. On val of EPIC-100: none was published with this model alone. Not as
-there: loss (one head there, sum of pair, verb, noun here): that data set has one kind of class;
-batch (512 there, 64 here): a batch of 64 is for one GPU; the rate is in proportion, as there; clips
-of a segment in a batch (2 there, 1 here): every clip of a batch is of another segment, as there on
-Something-Something V2; augmentation (RandAugment 4 x 7, erasing 0.25 there, RandAugment 2 x 7,
-erasing 0.25 here): another RandAugment, of two changes; precision (fp32 there, bf16 here): bf16
-takes less memory and time on a GPU; crop (0.08-1 of the area, 224 there, 0.5-1 of the area, 224
-here): LaViLa's and AVION's on EPIC-KITCHENS, whose objects are small; views (3 there, 1 here):
-three crops of a picture cut its objects less than one: `predict: crops: 3`; start (nothing there,
-Kinetics-400 here): Kinetics-400, the weights that the first file learned.
+Its numbers, their sources, and why some differ: `reference` below.
 """
 
 _base_ = ["./base.py"]

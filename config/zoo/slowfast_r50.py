@@ -2,12 +2,7 @@
 
 BatchNorm is frozen: statistics, scale and shift.
 
-Numbers: epic-kitchens/epic-kitchens-slowfast at bf50519, each with its file in `reference` below.
-On val of EPIC-100: verb 65.6, noun 50.0, action 38.5 (Damen et al., Rescaling Egocentric Vision,
-table 3). Not as there: warm-up ends (a step later there, with it here): MMEngine's schedule;
-smaller last batch (left out there, kept here): no segment is left out of an epoch; mean (114.75,
-114.75, 114.75 there, 123.675, 116.28, 103.53 here), deviation (57.375, 57.375, 57.375 there,
-58.395, 57.12, 57.375 here): of the start weights, MMAction2's.
+Its numbers, their sources, and why some differ: `reference` below.
 """
 
 _base_ = ["./base.py"]

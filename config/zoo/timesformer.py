@@ -2,14 +2,7 @@
 
 LaViLa's recipe, for the weights of Kinetics-400 that MMAction2 has.
 
-Numbers: facebookresearch/LaViLa at 8002b5a, each with its file in `reference` below. On val of
-EPIC-100: verb 69.0, noun 58.4, action 46.9 (docs/MODEL_ZOO.md; pairs alone: 67.7, 56.7, 46.2). Not
-as there: smaller last batch (left out there, kept here): no segment is left out of an epoch;
-dropped (each head's features there, features here): the three heads are one layer; precision (fp16
-there, bf16 here): bf16 needs no scaling of losses; mean (108.327, 116.746, 104.094 there, 127.5,
-127.5, 127.5 here), deviation (68.5005, 66.6322, 70.3232 there, 127.5, 127.5, 127.5 here), frames
-(16 over the segment there, 8 over the segment here): of the start weights, MMAction2's; start
-(Ego4D there, Kinetics-400 here): lavila_b.py has Ego4D's.
+Its numbers, their sources, and why some differ: `reference` below.
 """
 
 _base_ = ["./base.py"]

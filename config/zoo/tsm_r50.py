@@ -1,9 +1,6 @@
 """TSM-R50, the official baseline: TSN with features that are shifted in time.
 
-Numbers: epic-kitchens/C1-Action-Recognition-TSN-TRN-TSM at e8e1a79, each with its file in
-`reference` below. On val of EPIC-100: action 35.75 with RGB alone (README.md there). Not as there:
-deviation (123.675, 116.28, 103.53 there, 58.395, 57.12, 57.375 here): of the start weights; there
-it is equal to the mean by a slip.
+Its numbers, their sources, and why some differ: `reference` below.
 """
 
 _base_ = ["./tsn_r50.py"]

@@ -2,12 +2,7 @@
 
 There val is tested with 8 frames too; the 25 of `test_frame_count` are read for the test split.
 
-Numbers: epic-kitchens/C1-Action-Recognition-TSN-TRN-TSM at e8e1a79, each with its file in
-`reference` below. On val of EPIC-100: action 27.4 with RGB alone (README.md there). Not as there:
-dropped (each frame there, the mean of the frames here): MMAction2's head drops out of the mean of
-the frames; deviation (123.675, 116.28, 103.53 there, 58.395, 57.12, 57.375 here): of the start
-weights; there it is equal to the mean by a slip; start (ImageNet there, Kinetics-400 here):
-MMAction2's TSN learned Kinetics-400 from ImageNet's weights.
+Its numbers, their sources, and why some differ: `reference` below.
 """
 
 _base_ = ["./base.py"]

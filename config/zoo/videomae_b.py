@@ -2,18 +2,7 @@
 
 The recipe is that of Something-Something V2, another data set of hands and objects.
 
-Numbers: MCG-NJU/VideoMAE at 14ef8d8, each with its file in `reference` below. On val of EPIC-100:
-none was published with this model alone. Not as there: loss (one head there, sum of pair, verb,
-noun here): that data set has one kind of class; batch (512 there, 64 here): a batch of 64 is for
-one GPU; the rate is in proportion, as there; smaller last batch (left out there, kept here): no
-segment is left out of an epoch; augmentation (RandAugment 4 x 7, erasing 0.25 there, RandAugment 2
-x 7, erasing 0.25 here): timm does each of four changes half the time, torchvision does all;
-precision (fp16 there, bf16 here): bf16 needs no scaling of losses; crop (0.08-1 of the area, 224
-there, 0.5-1 of the area, 224 here): LaViLa's and AVION's on EPIC-KITCHENS, whose objects are small;
-flips (0 there, 0.5 here): that data set tells left from right, EPIC-KITCHENS does not; views (6
-there, 1 here): three crops of a picture cut its objects less than one: `predict: crops: 3`; start
-(Something-Something V2, by masking there, Kinetics-400 here): MMAction2 has the weights of
-Kinetics-400, by masking and then by classes.
+Its numbers, their sources, and why some differ: `reference` below.
 """
 
 _base_ = ["./base.py"]

@@ -1,14 +1,6 @@
 """X3D-M: the lab's X3D-S with 16 frames of 224 pixels, and its own input.
 
-Numbers: epic-kitchens/epic-kitchens-slowfast at bf50519 and facebookresearch/SlowFast at 287ec00,
-each with its file in `reference` below. On val of EPIC-100: none was published with this model
-alone. Not as there: loss (mean of verb, noun there, sum of pair, verb, noun here), smoothing (0
-there, 0.1 here), rate (0.01 there, 0.0045 here), undecayed (norms there, fewer than 2 dimensions
-here), clipping (- there, 40 here): as the default; warm-up ends (a step later there, with it here):
-MMEngine's schedule; smaller last batch (left out there, kept here): no segment is left out of an
-epoch; deviation (57.375, 57.375, 57.375 there, 57.38, 57.38, 57.38 here): MMAction2 rounds it;
-views (30 there, 10 here): 10 clips, as SlowFast on EPIC-KITCHENS-100; `predict: crops: 3` gives the
-30.
+Its numbers, their sources, and why some differ: `reference` below.
 """
 
 _base_ = ["./base.py"]

@@ -23,19 +23,17 @@ from mmaction.registry import DATASETS
 from mmengine.registry import init_default_scope
 
 import epic100.mmaction  # noqa: F401
-from behaviour.films import RATES, SIZE, times_of
+from behaviour.films import LENGTH, RATE, SIZE, times_of
 from support.checkout import rows_of, run_snakemake
 from support.packets import decoded
 
 
 @dataclass(frozen=True)
 class Film:
-    """A video file of the archive: its participant, name, rate and number of frames."""
+    """A video file of the archive: its participant and name."""
 
     participant: str
     name: str
-    rate: str = "59.94"
-    frames: int = 120
 
     @property
     def path(self) -> Path:
@@ -56,8 +54,9 @@ class Archive:
         lines = ["video_id\tparticipant_id\tsplit\tfps\tduration"]
         participants = []
         for film in films:
-            fps = float(RATES[film.rate])
-            lines.append(f"{film.name}\t{film.participant}\ttrain\t{fps}\t{film.frames / fps}")
+            lines.append(
+                f"{film.name}\t{film.participant}\ttrain\t{float(RATE)}\t{float(LENGTH / RATE)}"
+            )
             participants.append(film.participant)
         (self.folder / "sheet.tsv").write_text("\n".join(lines) + "\n")
         config = {"videos": {"root": "videos", "sheet": "sheet.tsv"}}
@@ -120,17 +119,15 @@ decoded_once = cache(decoded)
 
 @dataclass
 class Scanned:
-    """A scanned archive.
+    """A scanned archive of damaged films.
 
     Attributes:
         archive: The archive.
-        undamaged: Its undamaged films.
-        damaged: Its damaged films, each with the path of the undamaged original.
+        damaged: Its films, each with the path of the undamaged original.
         rows: The rows of its scan tables by video id.
     """
 
     archive: Archive
-    undamaged: list[Film]
     damaged: dict[Film, Path]
     rows: dict[str, dict[str, str]]
 

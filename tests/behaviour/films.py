@@ -1,4 +1,4 @@
-"""Short films of every type, made with the encoders of PyAV, and every type of damage.
+"""Short films of H.264, and every type of damage.
 
 No test is here, and nothing of the library.
 """
@@ -11,11 +11,13 @@ from pathlib import Path
 import av
 import numpy as np
 
-from support.packets import CodedFrame, later, rewrite, write_film
+from support.packets import CodedFrame, rewrite, write_film
 
 # This is the width and height of all films in pixels.
 SIZE = (96, 64)
-RATES = {"59.94": Fraction(60000, 1001), "50": Fraction(50)}
+RATE = Fraction(60000, 1001)
+# This is the number of frames of each film.
+LENGTH = 160
 # One thread and plain C give the same bytes each time, and a fixed quantizer needs no estimates.
 X264 = {
     "qp": 24,
@@ -39,40 +41,15 @@ def draw_frames(count: int, seed: int, size: tuple[int, int] = SIZE) -> Iterable
         yield wide[:, left : left + width] + grain
 
 
-def film(
-    path: Path,
-    count: int = 120,
-    rate: str = "59.94",
-    codec: str = "libx264",
-    container: str = "mp4",
-    seed: int = 0,
-    times: list[int] | None = None,
-    muxer: dict[str, str] | None = None,
-    coder: dict[str, str] | None = None,
-    **x264: int | str,
-) -> Path:
-    """Encode a film of `count` frames.
-
-    Args:
-        path: The file to write.
-        count: Number of frames.
-        rate: A key of `RATES`.
-        codec: FFmpeg's name of the encoder.
-        container: FFmpeg's name of the container.
-        seed: Determines the frames.
-        times: When each frame is shown, in frames of the rate; None means one after the other.
-        muxer: Options of the muxer.
-        coder: Options of the encoder, for all but libx264.
-        **x264: Settings of libx264 beside those of `X264`.
-    """
-    fps = RATES[rate]
+def encode(path: Path, **x264: int | str) -> Path:
+    """Encode `LENGTH` frames, with settings of libx264 beside those of `X264`."""
+    settings = X264 | {name.replace("_", "-"): value for name, value in x264.items()}
+    coder = {"x264-params": ":".join(f"{k}={v}" for k, v in settings.items())}
     path.parent.mkdir(parents=True, exist_ok=True)
-    if codec == "libx264":
-        settings = X264 | {name.replace("_", "-"): value for name, value in x264.items()}
-        coder = {"x264-params": ":".join(f"{k}={v}" for k, v in settings.items())}
-    options = {"container": container, "muxer": muxer, "coder": coder}
-    drawn = draw_frames(count, seed)
-    return write_film(path, drawn, SIZE, fps, times or range(count), 1 / fps, codec, **options)
+    drawn = draw_frames(LENGTH, seed=0)
+    return write_film(
+        path, drawn, SIZE, RATE, range(LENGTH), 1 / RATE, "libx264", container="mp4", coder=coder
+    )
 
 
 def times_of(path: Path) -> list[int]:
@@ -87,44 +64,6 @@ H264 = {
     "b_frames": {},
     "open_groups": {"open_gop": 1, "b_pyramid": "normal", "keyint": 27},
     "no_b_frames": {"bframes": 0},
-}
-# This is the number of frames of each damaged film.
-LENGTH = 160
-# These are options of other encoders.
-X265 = {"x265-params": "log-level=none:keyint=25"}
-VP9 = {"g": "25", "deadline": "realtime", "cpu-used": "8"}
-
-
-def hidden_start(packets: list[CodedFrame]) -> list[CodedFrame]:
-    """Drop the packets before the second key frame, and give the next ten frames negative times.
-
-    The muxer then writes an edit list that hides these ten frames.
-    """
-    _, second_key, *_ = [number for number, p in enumerate(packets) if p.is_key]
-    shown = sorted(p.pts for p in packets[second_key:])[10]
-    return later(packets[second_key:], -shown)
-
-
-# Each type of undamaged film has its rate and a function that encodes it.
-UNDAMAGED: dict[str, tuple[str, Callable[[Path], object]]] = {
-    **{f"h264_{name}": ("59.94", partial(film, **options)) for name, options in H264.items()},
-    **{
-        f"h264_{name}_50": ("50", partial(film, rate="50", **options))
-        for name, options in H264.items()
-    },
-    "key_frames": ("50", partial(film, rate="50", keyint=1)),
-    "cavlc": ("59.94", partial(film, cabac=0)),
-    "index_first": ("59.94", partial(film, muxer={"movflags": "faststart"})),
-    "fragments": ("59.94", partial(film, muxer={"movflags": "frag_keyframe+empty_moov"})),
-    "hidden_start": (
-        "59.94",
-        lambda path: rewrite(film(path), hidden_start, avoid_negative_ts="disabled"),
-    ),
-    "late_start": ("50", partial(film, rate="50", times=list(range(33, 153)))),
-    "hevc": ("59.94", partial(film, codec="libx265", coder=X265)),
-    "vp9": ("50", partial(film, rate="50", codec="libvpx-vp9", coder=VP9)),
-    "av1": ("59.94", partial(film, codec="libsvtav1", coder={"preset": "11", "g": "25"})),
-    "mpeg4": ("50", partial(film, rate="50", codec="mpeg4", coder={"g": "25", "bf": "2"})),
 }
 
 

@@ -1,4 +1,4 @@
-"""The demo's results: files are as in golden.json, and figures as in the submission.
+"""The demo's results: files are as in golden.json, and metrics as in the submission.
 
 What must be in the lists follows from the official CSVs and the scan tables alone.
 """
@@ -6,15 +6,17 @@ What must be in the lists follows from the official CSVs and the scan tables alo
 import hashlib
 import json
 import math
+import shutil
 import zipfile
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from behaviour.archive import ranges, require_golden, states
-from support.checkout import rows_of
+from support.checkout import SHORT_DEMO, epic100, rows_of, run_snakemake, said
 
 LISTS = [
     *(f"segments/{split}.txt" for split in ("train", "val", "test")),
@@ -70,7 +72,7 @@ def test_a_segment_is_kept_with_its_frames_or_dropped(demo, split):
     scans = states(results)
     dropped = {row["narration_id"] for row in rows_of(results / "clean/dropped.tsv")}
     lines = [line.split() for line in (results / f"clean/{split}.txt").read_text().splitlines()]
-    kept = {narration_id: list(map(int, row)) for _, *row, narration_id, _ in lines}
+    kept = {row[5]: [int(number) for number in row[1:5]] for row in lines}
     for segment in annotated(demo, split):
         name, scan = segment["narration_id"], scans[segment["video_id"]]
         if scan["status"] not in ("ok", "damaged"):
@@ -100,3 +102,47 @@ def test_metrics_are_of_all_segments_and_of_those_predicted(demo):
     kept = (demo / "results/clean/val.txt").read_text().splitlines()
     counts = (len(annotated(demo, "val")), len(kept))
     assert (metrics["segments"], metrics["predicted"]) == counts
+
+
+def test_the_model_learned_the_actions(demo):
+    figures = json.loads((demo / "results/metrics.json").read_text())
+    # The training is short. Chance would be right for one of eight pairs, 12.5 per cent.
+    assert figures["readable_action_accuracy_at_1"] >= 50.0
+
+
+def test_a_training_on_the_cpu_has_the_threads_of_its_rule(demo):
+    assert "CPU, 1 x 1 threads" in (demo / "results/logs/train.log").read_text()
+
+
+def test_a_model_from_elsewhere_is_scored_by_one_command(demo, tmp_path):
+    here = shutil.copytree(demo, tmp_path / "demo")
+    (tmp_path / "lab.pth").write_bytes((demo / "results/model.pth").read_bytes())
+    words = ("--directory", here, "--configfile", *SHORT_DEMO)
+    done = epic100("test", tmp_path / "lab.pth", *words)
+    assert "2 jobs done" in said(done)
+    elsewhere, here_made = (
+        json.loads((folder / "metrics.json").read_text())
+        for folder in (here / "results/runs/lab", demo / "results")
+    )
+    # Of a model from elsewhere, no training is known.
+    assert "train" in here_made.pop("settings") and "train" not in elsewhere.pop("settings")
+    assert elsewhere == here_made
+
+
+@pytest.mark.slow
+@pytest.mark.weekly
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_demo_learns_its_actions_with_each_of_three_seeds(seed, tmp_path):
+    """The demo, run as a newcomer does."""
+    (tmp_path / "seed.yaml").write_text(yaml.safe_dump({"train": {"seed": seed}}))
+    run_snakemake(
+        "results/metrics.json",
+        "--directory",
+        str(tmp_path),
+        "--configfile",
+        "config/demo.yaml",
+        str(tmp_path / "seed.yaml"),
+    )
+    figures = json.loads((tmp_path / "results/metrics.json").read_text())
+    # Chance would be right for one of eight pairs, 12.5 per cent.
+    assert figures["readable_action_accuracy_at_1"] >= 90

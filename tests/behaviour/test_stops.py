@@ -6,7 +6,6 @@ Snakemake alone, SIGUSR1 as Slurm sends it, SIGKILL to everything. Each time the
 on. Its weights are equal to the bit, and no finished batch is done twice.
 """
 
-import json
 import re
 import shutil
 import signal
@@ -20,6 +19,7 @@ import yaml
 
 from epic100.training.run import newest_checkpoint
 from support.checkout import ROOT, run_snakemake
+from support.small_runs import signal_at
 
 pytestmark = pytest.mark.slow
 SHEET = """video_id\tparticipant_id\tsplit\tfps\tduration
@@ -31,17 +31,14 @@ TRAIN = {
     "from_scratch": True,
     "epochs": 2,
     "batch_size": 1,
-    # It saves a checkpoint after each of the 22 batches.
-    "options": {
-        "default_hooks.stopper": {"type": "Stopper"},
-        "default_hooks.checkpoint.seconds": 0.001,
-    },
 }
+# It saves a checkpoint after each of the 22 batches.
+OFTEN = {"default_hooks.checkpoint.seconds": 0.001}
 # Each row has the batch (of 22, in two epochs) in which a stop comes, the signal, and who gets it.
 STOPS = (
     (3, signal.SIGINT, "group"),
-    (8, signal.SIGTERM, "training"),
-    (14, signal.SIGUSR1, "training"),
+    (8, signal.SIGTERM, "itself"),
+    (14, signal.SIGUSR1, "itself"),
     (18, signal.SIGKILL, "group"),
 )
 
@@ -51,20 +48,20 @@ def straight(tmp_path_factory) -> Path:
     """The folder of the training that nothing stops."""
     folder = tmp_path_factory.mktemp("straight")
     (folder / "sheet.tsv").write_text(SHEET)
+    run_snakemake(*words(folder, OFTEN))
+    return folder
+
+
+def words(folder: Path, options: dict) -> list[str]:
+    """Write the config of a folder; return the arguments of Snakemake that train its model."""
     config = {
         "annotations": {"test": None},
         "videos": {"root": "videos", "sheet": "sheet.tsv"},
         "minikitchen": {"seed": 3, "damage": {}},
-        "modules": {"folder": str(Path(__file__).with_name("modules")), "imports": ["stopper"]},
-        "train": TRAIN,
+        "modules": {"folder": str(ROOT / "tests"), "imports": ["support.small_runs"]},
+        "train": TRAIN | {"options": options},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    run_snakemake(*words(folder))
-    return folder
-
-
-def words(folder: Path) -> list[str]:
-    """The arguments of Snakemake that train the model of a folder."""
     where = ["--directory", str(folder), "--configfile", str(folder / "config.yaml")]
     return ["results/model.pth", *where]
 
@@ -82,15 +79,20 @@ def finished_batches(folder: Path) -> int:
     return checkpoint["meta"]["iter"]
 
 
-def stop(folder: Path, batch: int, number: int, whom: str) -> int:
+def stop(folder: Path, batch: int, number: int, to: str) -> int:
     """Start the training, have it stopped by a signal inside a batch, and return the exit code."""
-    (folder / "stop.json").write_text(json.dumps([batch, number, whom]))
-    if whom == "training":
-        return run_snakemake(*words(folder), well=False).returncode
-    command = [sys.executable, "-m", "snakemake", *words(folder)]
+    arguments = words(folder, OFTEN | signal_at(batch, number, to))
+    if to == "itself":
+        return run_snakemake(*arguments, well=False).returncode
+    # The group has Snakemake, too.
     with open(folder / "said.txt", "a") as said:
         return subprocess.run(
-            command, cwd=ROOT, stdout=said, stderr=said, start_new_session=True, timeout=1500
+            [sys.executable, "-m", "snakemake", *arguments],
+            cwd=ROOT,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+            timeout=1500,
         ).returncode
 
 
@@ -101,13 +103,13 @@ def test_a_training_that_is_stopped_in_every_way_ends_in_the_same_weights(straig
     shutil.rmtree(folder / "results/work_dirs")
     for path in folder.glob("results/*.*"):
         path.unlink()
-    for batch, number, whom in STOPS:
-        assert stop(folder, batch, number, whom) != 0
-        assert not (folder / "stop.json").exists() and not (folder / "results/model.pth").exists()
+    for batch, number, to in STOPS:
+        assert stop(folder, batch, number, to) != 0
+        assert not (folder / "results/model.pth").exists()
         # A training that gets a signal ends its batch and saves. A killed one leaves the checkpoint
         # before.
         assert finished_batches(folder) == batch - (number == signal.SIGKILL)
-    run_snakemake(*words(folder))
+    run_snakemake(*words(folder, OFTEN))
     log = (folder / "results/logs/train.log").read_text()
     assert re.search(r"resumed epoch: \d, iter: (\d+)", log)[1] == "17"
     expected, stopped = weights(straight), weights(folder)

@@ -160,7 +160,7 @@ def test_weights_that_are_no_numbers_are_refused(name, ours, tmp_path):
 
 @pytest.mark.parametrize("file", ["missing.pt", "page.pt"])
 def test_a_file_that_is_no_checkpoint_is_refused_with_the_address(file, tmp_path):
-    """What else such a file may be is in tests/attacks/test_tensor_files.py."""
+    """What else such a file may be is in tests/attacks/test_files.py."""
     (tmp_path / "page.pt").write_bytes(b"<!DOCTYPE html><html>")
     with pytest.raises(EpicError, match=rf"^.*{file}: .*; expected the file of tsn_r50, http"):
         adopt("tsn_r50", tmp_path / file, tmp_path / "ours.pth", train="a.csv", val="b.csv")

@@ -25,20 +25,14 @@ import torch
 from epic100.base.log import rule_log
 from epic100.data.annotations import index_segments, read_annotations
 from epic100.data.segment_list import write_segments
-from epic100.pages.browse_clips import make_clips
-from epic100.prediction.clip_outputs import scanned_video
-from epic100.prediction.timeline_model import ModelInUse
-from epic100.prediction.whole_videos import make_timeline
 from epic100.scan import scan_participant
 from epic100.settings.data import ProxySettings, ScanLimits
-from epic100.settings.prediction import PredictSettings, TimelineSettings
 from epic100.video.copies import make_proxies
 from epic100.video.index_file import load_indexes
 from epic100.video.sheet import Video
 from support.checkout import CLASSES
 from support.lab import FILES, Lab
 from support.models import predicted
-from support.small_features import make
 from support.small_runs import copy_results, run
 from support.this_process import fork
 
@@ -82,33 +76,6 @@ def proxy(lab: Lab, model: Path, out: Path) -> None:
     )
 
 
-def browse_clips(lab: Lab, model: Path, out: Path) -> None:
-    make_clips(
-        videos_of(lab),
-        lab.root,
-        out / "browse_clips/P01.tsv",
-        segments=f"{lab.results}/clean/train.txt",
-        index=f"{lab.results}/scan/P01.index.npz",
-        limits=ScanLimits(),
-    )
-
-
-def features(lab: Lab, model: Path, out: Path) -> None:
-    make(lab.folder, out / "features/P01.tsv", batch=16, stride=0.1)
-
-
-def timeline(lab: Lab, model: Path, out: Path) -> None:
-    scan_files = [f"{lab.results}/scan/P01.{suffix}" for suffix in ("tsv", "index.npz")]
-    video = scanned_video("P01_02", "P01", lab.root, *scan_files)
-    make_timeline(
-        video,
-        ModelInUse(model),
-        out / "timeline/P01_02.tsv",
-        settings=TimelineSettings(stride=0.15, threshold=0),
-        predict=PredictSettings(workers=0, device="cpu"),
-    )
-
-
 def predict(lab: Lab, model: Path, out: Path) -> None:
     segments = out / "few.txt"
     lines = Path(f"{lab.results}/clean/train.txt").read_text().splitlines(keepends=True)
@@ -126,9 +93,6 @@ JOBS: dict[str, tuple[Callable[[Lab, Path, Path], None], tuple[str, ...], tuple[
     "annotate": (annotate, ("segments/*",), ()),
     "scan": (scan, ("scan/P01.*",), ()),
     "proxy": (proxy, ("proxies/*.tsv",), ("proxies/*.npz", "copies/*/*.MP4")),
-    "browse_clips": (browse_clips, ("browse_clips/P01.tsv",), ("browse_clips/P01/*",)),
-    "features": (features, ("features/*.tsv",), ("features/*.npz",)),
-    "timeline": (timeline, ("timeline/*",), ()),
     "predict": (predict, ("predictions/*.pt",), ()),
     "train": (train, ("results/model.pth", "results/training.tsv"), ()),
 }

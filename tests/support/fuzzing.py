@@ -5,8 +5,6 @@ written again (`crafted`). Readers use the contents as a run would. tests/attack
 uses this module for seconds, and benchmarks/fuzz.py for as long as asked.
 """
 
-import io
-import json
 import random
 import struct
 from collections.abc import Callable
@@ -47,7 +45,7 @@ from epic100.video.nal import length_size_of, nal_units
 from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
 from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES
-from support.crafted import broken, members_of, odd_array, saved, zip_of
+from support.crafted import members_of, saved, zip_of
 from support.decoder_stand_in import FRAMES
 from support.made_up import IDS, SLS, M, V, make_entries, predictions
 from support.scanned import index_at, inspect
@@ -227,30 +225,6 @@ def _encode_film(path: Path) -> list[bytes]:
     return [encode(path / "v.MP4", FRAMES, movflags="faststart").read_bytes()]
 
 
-def build_arrays(data: bytes, rng: random.Random) -> bytes:
-    """Change one array of a `.npz`, or one value of the JSON in it."""
-    with np.load(io.BytesIO(data)) as stored:
-        arrays = dict(stored)
-    name = rng.choice(list(arrays))
-    if str(arrays[name]).startswith("{"):
-        arrays[name] = np.array(build_json(str(arrays[name]).encode(), rng).decode())
-    else:
-        arrays[name] = odd_array(rng, arrays[name])
-    np.savez(buffer := io.BytesIO(), **arrays)
-    return buffer.getvalue()
-
-
-def build_tensors(data: bytes, rng: random.Random) -> bytes:
-    """Change one tensor or value of a tensor file, and write it in the new or the old format."""
-    content = broken(torch.load(io.BytesIO(data), weights_only=True), rng)
-    return saved(content, _use_new_zipfile_serialization=rng.random() < 0.8)
-
-
-def build_json(data: bytes, rng: random.Random) -> bytes:
-    """Change one value of JSON."""
-    return json.dumps(broken(json.loads(data), rng), skipkeys=True).encode()
-
-
 def _encode_index(folder: Path) -> list[bytes]:
     """Make an MP4 that ends where its frames would begin, behind its index."""
     data = _encode_film(folder)[0]
@@ -323,23 +297,6 @@ TARGETS: dict[str, Target] = {
         lambda p: load_index(p, "P01_01"), made("b.npz", _write_index), change=inside(".npy")
     ),
     "features": Target(_use_features, made("e.npz", write_small_features)),
-    "features, built": Target(
-        _use_features, made("f.npz", write_small_features), change=build_arrays
-    ),
-    "model, built": Target(
-        lambda p: load_model(p).outputs, made("g.pth", _write_model), change=build_tensors
-    ),
-    "predictions, built": Target(
-        _use_predictions, made("h.pt", _write_predictions), change=build_tensors
-    ),
-    "checkpoint, built": Target(
-        read_checkpoint, made("i.pth", _write_checkpoint), change=build_tensors
-    ),
-    "submission, built": Target(
-        _read_submission,
-        made("j.pt", lambda p: write_tensors(make_entries(), p)),
-        change=build_tensors,
-    ),
     "h264": Target(_read_h264, lambda folder: [AVCC, AVCC + AVCC], raises=(EpicError, ValueError)),
     "mp4": Target(_read_boxes, _encode_index),
 }

@@ -4,8 +4,7 @@ Such a change (a mutant) turns a comparison, changes a constant or leaves a bran
 in a clone of the last commit. There the nearest tests run until one fails: the mutant is found. If
 none fails in the mutant's time, it has survived. The nearest tests are those in the file of the
 module's name, then those of its part of the library, then others that import the module, and last
-tests/behaviour. In this order the quick ones run first, then the slow ones. Tests that found a
-mutant run again on the unchanged code, since a test that fails there too has found nothing.
+tests/behaviour. In this order the quick ones run first, then the slow ones.
 
     .venv/bin/python tests/tools/mutants.py --seed 1 --part scan --count 4
     .venv/bin/python tests/tools/mutants.py --seed 1 --seconds 0   # only lists the mutants
@@ -42,8 +41,7 @@ PYTEST = (
     # A mutant may make a loop endless, so pytest ends with a test that takes this many seconds.
     *("-o", "faulthandler_timeout=120", "-o", "faulthandler_exit_on_timeout=true"),
 )
-# A mutant is "unsound" if the test that found it does not pass on the unchanged code.
-STATES = ("survived", "unsound", "not tried", "found")
+STATES = ("survived", "not tried", "found")
 # `/` is left out: it mostly joins paths, and any test finds such a change.
 OPERATORS = {
     ast.Lt: ast.LtE,
@@ -232,39 +230,23 @@ def run(root: Path, *words: str, seconds: float) -> tuple[int | None, str]:
         return code, out.read()
 
 
-def failed(output: str) -> list[str]:
-    """List the tests that failed; if there is none, the test during which pytest ended."""
-    if tests := re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE):
-        return tests
-    started = r"^(tests/\S+::.+?) *(?:(?:PASSED|SKIPPED|XFAIL|Timeout).*)?$"
-    return re.findall(started, output, re.MULTILINE)[-1:]
-
-
 def judge(mutant: Mutant, seconds: float) -> None:
-    """Run the nearest tests of a mutant until one fails, and note what came of it."""
+    """Run the nearest tests of a mutant until one fails, and note the result."""
     start = time.monotonic()
     with clone() as root:
         (root / mutant.path).write_text(mutant.texts(root)[1], encoding="utf-8")
         words = (*PYTEST, "-x", "-p", "tools.mutants", *nearest(root, mutant.path))
         code, output = run(root, *words, seconds=seconds)
     mutant.state = "found" if code else "survived"
+    # If pytest was ended, the last test that began is named.
+    ended = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE)
+    began = re.findall(r"^(tests/\S+::\S+)", output, re.MULTILINE)
     if code != 0:
-        mutant.test = next(iter(failed(output)), "at import")
+        mutant.test = [*ended[:1], *began[-1:], "at import"][0]
     if code is None:
         mutant.test = f"not found within {seconds:.0f} s by its nearest tests, to {mutant.test}"
     mutant.seconds = time.monotonic() - start
     print(mutant, flush=True)
-
-
-def mark_unsound(drawn: list[Mutant]) -> None:
-    """Run the tests that found a mutant on the unchanged code; if one does not pass, say so."""
-    tests = sorted({m.test for m in drawn if m.state == "found" and "::" in m.test})
-    if tests:
-        with clone() as root:
-            _, output = run(root, *PYTEST, *tests, seconds=600)
-        for mutant in drawn:
-            if mutant.test in tests and f"{mutant.test} PASSED" not in output:
-                mutant.state = "unsound"
 
 
 def main() -> None:
@@ -279,13 +261,9 @@ def main() -> None:
     start = time.monotonic()
     with clone() as root:
         drawn = draw(root, options.count, options.seed, options.part)
-    # Slurm's daemons are there only once, so its mutants form one queue. It begins, since its tests
-    # mostly wait.
-    queues = [[m for m in drawn if m.part == "slurm"], *([m] for m in drawn if m.part != "slurm")]
     if options.seconds:
         with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(lambda queue: [judge(m, options.seconds) for m in queue], queues))
-    mark_unsound(drawn)
+            list(pool.map(lambda mutant: judge(mutant, options.seconds), drawn))
     print()
     for mutant in sorted(drawn, key=lambda mutant: STATES.index(mutant.state)):
         print(mutant)

@@ -1,4 +1,4 @@
-"""Write docstrings of the recipes, and the tables of two pages, from their `reference`.
+"""Write the tables of two pages from the `reference` of each recipe.
 
 make keys
 
@@ -12,7 +12,6 @@ that a recipe does not state: it builds the object and asks it, or fails.
 
 import ast
 import re
-import textwrap
 from collections import defaultdict
 from fractions import Fraction
 from functools import cache
@@ -321,33 +320,6 @@ def faults(config: Config) -> list[str]:
     return [f"reference: {line}" for line in lines]
 
 
-def reasons(config: Config) -> str:
-    """Describe the differences: `epochs (100 there, 20 here): its table says 20; ...`."""
-    by_reason: dict[str, list[str]] = {}
-    for name, (there, here) in differences(config).items():
-        difference = f"{WORDS[name]} ({shown(there)} there, {shown(here)} here)"
-        by_reason.setdefault(config.reference.differs[name], []).append(difference)
-    return "; ".join(f"{', '.join(listed)}: {reason}" for reason, listed in by_reason.items())
-
-
-def docstring(config: Config) -> str:
-    """Write the part of a recipe's docstring that tells of its numbers, wrapped."""
-    repositories = " and ".join(name.replace("@", " at ") for name in config.reference.numbers)
-    figure = config.reference.figure or "none was published with this model alone"
-    text = (
-        f"Numbers: {repositories}, each with its file in `reference` below. "
-        f"On val of EPIC-100: {figure}. Not as there: {reasons(config)}."
-    )
-    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
-
-
-def with_docstring(text: str, config: Config) -> str:
-    """Renew the end of the docstring of a recipe's file, from the line of its numbers on."""
-    before, _, after = text.partition("\nNumbers")
-    _, quotes, code = after.partition('"""')
-    return f"{before}\n{docstring(config)}\n{quotes}{code}"
-
-
 def gflops(config: Config) -> float:
     """Count the billions of additions and multiplications of a forward pass of a training clip."""
     steps = {step.type: step for step in config.train_dataloader.dataset.pipeline}
@@ -432,9 +404,7 @@ def between(text: str, new: str) -> str:
 
 if __name__ == "__main__":
     for name, path in RECIPES.items():
-        config, file = recipe(name), ROOT / path
-        if wrong := faults(config):
+        if wrong := faults(recipe(name)):
             raise SystemExit(f"{path}: {wrong[0]}")
-        file.write_text(with_docstring(file.read_text(encoding="utf-8"), config), encoding="utf-8")
     for page, made in {PUBLISHED: published, COSTS: costs}.items():
         page.write_text(between(page.read_text(encoding="utf-8"), made()), encoding="utf-8")

@@ -101,14 +101,13 @@ class Way(NamedTuple):
     [
         pytest.param("scan", Way("end"), id="Ctrl-C frees the folder while a job is completing"),
         pytest.param("proxy", Way("middle"), id="slurmd of a node dies, its processes live on"),
-        pytest.param("browse_clips", Way("start", removes=False), id="a job is submitted twice"),
-        pytest.param("features", Way("middle", first_waits=True), id="Ctrl-Z, another call, fg"),
-        pytest.param("timeline", Way("start"), id="two callers hold the folder"),
+        pytest.param("predict", Way("middle", first_waits=True), id="Ctrl-Z, another call, fg"),
+        pytest.param("train", Way("start", removes=False), id="a job is submitted twice"),
         pytest.param(
-            "predict", Way("end", first_waits=True, removes=False), id="an old job is taken for new"
+            "annotate",
+            Way("end", first_waits=True, removes=False),
+            id="an old job",
         ),
-        pytest.param("train", Way("middle", removes=False), id="the record of a run is removed"),
-        pytest.param("annotate", Way("end", first_waits=True), id="two local runs"),
     ],
 )
 def test_two_jobs_for_the_same_files_leave_those_of_one(stage, job, way):

@@ -1,4 +1,4 @@
-"""The default recipe and the zoo, shrunk, through the whole DAG: from videos to the submission."""
+"""The recipes and adopted models, made small, through the whole DAG: from videos to metrics."""
 
 import json
 import re
@@ -10,10 +10,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from epic100.cli.adopt import adopt, adopt_encoder
 from epic100.model.published import published
+from epic100.scoring.evaluation import evaluate
 from epic100.training.recipe import precision_of
 from support.archive import configure, run
 from support.checkout import ROOT
-from support.models import saved_for_backward
+from support.models import predicted, saved_for_backward
 from support.zoo import (
     DEFAULT,
     SHRUNK,
@@ -24,10 +25,8 @@ from support.zoo import (
     small,
 )
 
-# TimeSformer is tested each time, the others once a week.
-MODELS = [
-    pytest.param(name, marks=() if name == "timesformer" else pytest.mark.weekly) for name in SHRUNK
-]
+# The default recipe is tested each time, the others once a week.
+RECIPES = [DEFAULT, *(pytest.param(name, marks=pytest.mark.weekly) for name in SHRUNK)]
 
 
 def test_every_recipe_of_the_zoo_has_options_that_make_it_small():
@@ -36,7 +35,7 @@ def test_every_recipe_of_the_zoo_has_options_that_make_it_small():
     assert {name for name in recipes if not name.startswith("hf_")} == set(SHRUNK)
 
 
-@pytest.mark.parametrize("name", [DEFAULT, *SHRUNK])
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_part_of_a_default_batch_fits_a_card_of_40_gb(name):
     """The model has its full size, in float32. Its tensors have shapes and no values."""
     _, config, _ = shrunk(name)
@@ -62,8 +61,7 @@ def test_a_part_of_a_default_batch_fits_a_card_of_40_gb(name):
     assert 4 < sum(saved.values()) / 2**30 <= 30
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [DEFAULT, *MODELS])
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_model_goes_from_videos_to_a_submission(name, clean_archive, tmp_path):
     path, config, options = shrunk(name)
     folder = clean_archive(tmp_path / "archive")
@@ -107,3 +105,58 @@ def test_a_model_goes_from_videos_to_a_submission(name, clean_archive, tmp_path)
     assert f"segments: {3 * clips} times the cost of one view" in log
     log = (folder / "results/logs/train.log").read_text()
     assert not started or re.search(r"ours\.pth: \d+ of \d+ tensors", log)
+
+
+def adopted(name, folder):
+    """Adopt a small checkpoint in the layout of a published model; return the model file."""
+    checkpoint(name, folder / "theirs.pt")
+    adopt(
+        name,
+        folder / "theirs.pt",
+        folder / f"{name}.pth",
+        model=small(name),
+        **official_csvs(folder),
+    )
+    (folder / "theirs.pt").unlink()
+    return folder / f"{name}.pth"
+
+
+# `avion_b_no_llm` is the network of `avion_b` with other weights.
+@pytest.mark.parametrize("name", [name for name in published() if name != "avion_b_no_llm"])
+def test_each_goes_from_its_file_to_its_figures_beside_the_published_ones(name, lab, tmp_path):
+    path = adopted(name, tmp_path)
+    clean, predictions = f"{lab.results}/clean/val.txt", tmp_path / "val.pt"
+    clips = 10 if name == "slowfast_r50" else 1
+    predicted(lab, path, clean, predictions, batch_size=2, workers=0, clips=clips)
+    segments = f"{lab.results}/segments/val.txt"
+    figures = evaluate(predictions, segments, tmp_path / "metrics.json", lists={}, reduce=None)
+    rows = figures["beside_published"]["rows"]
+    assert [row["segments"] for row in rows] == ["all"] * 4 + ["readable"] * 4
+    model = published()[name]
+    compared = {"verb": model.verb, "noun": model.noun}
+    compared["action, own scores" if model.own_scores else "action, official"] = model.action
+    assert {row["what"]: row["published"] for row in rows if row["published"]} == {
+        what: figure for what, figure in compared.items() if figure
+    }
+    for row in filter(lambda row: row["published"], rows):
+        assert row["difference"] == row["here"] - row["published"]
+        assert row["low"] <= row["difference"] <= row["high"]
+        # The interval of the difference has 0 in it if the figures agree.
+        assert row["agrees"] == (row["low"] <= 0 <= row["high"])
+
+
+def test_an_adopted_model_makes_timelines_features_and_a_summary_beside_its_published_figures(
+    clean_archive, tmp_path
+):
+    folder = clean_archive(tmp_path / "archive")
+    model = adopted("slowfast_r50", tmp_path)
+    configure(folder, predict={"model": str(model), "workers": 0})
+    names = ("timeline/P02_102.tsv", "features/P02.tsv", "metrics.json", "summary.txt")
+    run(folder, *(f"results/{name}" for name in names), "--cores", "2")
+    figures = json.loads((folder / "results/metrics.json").read_text())
+    assert figures["predicted"] == figures["segments"] > 0
+    assert set(figures["by_reduce"]) == {"logsumexp", "max", "heads"}
+    text = (folder / "results/summary.txt").read_text()
+    assert "SlowFast R50, 8x8: top-1 as published and here" in text and "DIFFERS" in text
+    assert "What usually makes such a difference" in text and "the order of the classes" in text
+    assert (folder / "results/timeline/P02_102.tsv").stat().st_size > 50
