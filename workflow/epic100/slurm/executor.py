@@ -225,35 +225,37 @@ class Executor(plugin.Executor):
         deadline = time.monotonic() + 60 * minutes
         command = self.format_job_exec(job)
         newest = newest_file([command])
-        while not self._stopped.is_set():
+        job_id = ""
+        while not job_id:
+            if self._stopped.is_set():
+                raise WorkflowError("the workflow has ended")
             # An older note would end the job as one that was replaced.
             newest.unlink(missing_ok=True)
             done = run(f"exec {request.call} /dev/stdin", SBATCH_SECONDS, f"#!/bin/sh\n{command}")
             message = message_of(done)
             # Slurm's line is `4711` or `4711;wice`. A site's own sbatch may print others before it.
             ids = re.findall(r"(?m)^\s*(\d+)(?:;[\w.-]+)?\s*$", done.stdout)
-            job_id = ids[-1] if ids and not done.returncode else ""
-            is_full = bool(QUEUE_FULL.search(message))
+            if ids and not done.returncode:
+                job_id = ids[-1]
+                # A site may take a job with a warning.
+                if done.stderr.strip():
+                    self._say(f"{request.job}: {message}")
+                break
             if done.returncode and is_never_taken(message):
                 raise WorkflowError(message)
-            if not job_id:
-                self._say(f"{request.job} cannot be submitted now, trying on: {message}")
-            # A site may take a job with a warning.
-            elif done.stderr.strip():
-                self._say(f"{request.job}: {message}")
-            # An unclear answer may hide a success.
-            if not job_id and not is_full:
+            self._say(f"{request.job} cannot be submitted now, trying on: {message}")
+            # An unclear answer may hide a success, and a full queue takes nothing.
+            if not QUEUE_FULL.search(message):
                 job_id = self._id_in_queue(request)
-            if job_id:
-                self._submitted.add(job_id)
-                # The note only saves work, so a full disk must not fail the job.
-                with suppress(OSError, EpicError):
-                    write_text(newest, json.dumps({"token": job_id}))
-                return job_id
-            if time.monotonic() > deadline and not is_full:
-                raise WorkflowError(f"{message}, for {minutes} minutes")
-            self._stopped.wait(RETRY_SECONDS)
-        raise WorkflowError("the workflow has ended")
+                if not job_id and time.monotonic() > deadline:
+                    raise WorkflowError(f"{message}, for {minutes} minutes")
+            if not job_id:
+                self._stopped.wait(RETRY_SECONDS)
+        self._submitted.add(job_id)
+        # The note only saves work, so a full disk must not fail the job.
+        with suppress(OSError, EpicError):
+            write_text(newest, json.dumps({"token": job_id}))
+        return job_id
 
     def _id_in_queue(self, request: Request) -> str:
         """Find the job of a request that sbatch did not answer; "" if it did not arrive.
@@ -304,18 +306,23 @@ class Executor(plugin.Executor):
         queued the job again, despite `--no-requeue`.
         """
         queue = self._queue("--states", "all")
-        known = {job.id: job for job in queue or ()}
-        if missing := [job_id for job_id in ids if job_id not in known]:
-            found = jobs_in_accounts(self.run_uuid, self._clusters, missing)
-            known |= {job.id: job for job in found}
-        # A squeue that does not answer proves nothing about a job.
-        for job_id in missing if queue is not None else ():
-            self._absences[job_id] = 0 if job_id in known else self._absences[job_id] + 1
+        known, active, pending = {}, {}, 0
+        for job in queue or ():
+            known[job.id] = job
+            if job.state not in ENDED:
+                active[job.id] = job.shown()
+                pending += job.state == "PENDING"
         # The screen reads this attribute of the record.
-        active = {job.id: job.shown() for job in queue or () if job.state not in ENDED}
-        pending = sum(job["state"] == "PENDING" for job in active.values())
         text = f"Slurm: {len(active) - pending} running, {pending} pending"
         self.logger.info(text, extra={"slurm_jobs": active})
+        if missing := sorted(set(ids) - known.keys()):
+            for job in jobs_in_accounts(self.run_uuid, self._clusters, missing):
+                known[job.id] = job
+        # A squeue that does not answer proves nothing about a job.
+        if queue is not None:
+            self._absences.update(missing)
+        for job_id in known:
+            del self._absences[job_id]
         return known
 
     def _report_end(self, info: SubmittedJobInfo, ended: SlurmJob) -> None:

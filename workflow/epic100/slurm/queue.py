@@ -52,13 +52,13 @@ class SlurmJob:
 
     def shown(self) -> dict[str, str]:
         """What the screen shows: state, place, and why the job waits."""
-        texts = [text for pattern, text in REASONS.items() if re.match(pattern, self.reason)]
-        reason = "" if self.reason == "None" else ": ".join([self.reason, *texts[:1]])
-        return {
-            "state": self.state,
-            "where": f"{self.cluster}/{self.partition}",
-            "reason": reason,
-        }
+        reason = self.reason.removesuffix("None")
+        for pattern, text in REASONS.items():
+            if re.match(pattern, self.reason):
+                reason = f"{self.reason}: {text}"
+                break
+        place = f"{self.cluster}/{self.partition}"
+        return {"state": self.state, "where": place, "reason": reason}
 
 
 def run(
@@ -94,7 +94,7 @@ def run(
 
 def message_of(done: subprocess.CompletedProcess[str]) -> str:
     """The error messages of a finished command in one line, each once; else its exit status."""
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    lines = filter(None, map(str.strip, done.stderr.splitlines()))
     return "; ".join(dict.fromkeys(lines)) or f"exit status {done.returncode}"
 
 
@@ -124,7 +124,7 @@ def jobs_in_queue(
     # With several clusters, the exit status is 0 even if one of them does not answer.
     if done.returncode or "error:" in done.stderr:
         return None, f"squeue does not tell ({message_of(done)})"
-    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    lines = list(filter(str.strip, done.stdout.splitlines()))
     jobs = _jobs(lines)
     if len(jobs) < len(lines):
         return None, f"squeue does not tell (it answers {done.stdout[:80]!r})"
@@ -140,10 +140,11 @@ def jobs_in_accounts(name: str, clusters: Iterable[str], ids: Iterable[str]) -> 
 
 def _jobs(lines: Iterable[str]) -> list[SlurmJob]:
     """Read the lines of squeue or sacct, and leave out those that describe no job."""
-    rows = [line.removesuffix(FIELD_END).split(FIELD_END) for line in lines]
-    return [
-        # A state may go on behind a blank or a `+`, as `CANCELLED by 1000`.
-        SlurmJob(row[0].strip(), re.split(r"[\s+]", row[1].strip())[0], *map(str.strip, row[2:]))
-        for row in rows
-        if len(row) == len(SQUEUE.split()) and row[0].strip().isdigit()
-    ]
+    jobs = []
+    for line in lines:
+        values = list(map(str.strip, line.removesuffix(FIELD_END).split(FIELD_END)))
+        if len(values) == len(SQUEUE.split()) and values[0].isdigit():
+            # A state may go on behind a blank or a `+`, as `CANCELLED by 1000`.
+            values[1] = re.split(r"[\s+]", values[1])[0]
+            jobs.append(SlurmJob(*values))
+    return jobs

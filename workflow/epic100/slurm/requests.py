@@ -4,6 +4,7 @@ Slurm answers the first question itself (`sbatch --test-only`). Two things it wo
 word: memory for which it charges more cores, and GPUs for which torch has no kernels.
 """
 
+import functools
 import math
 import re
 import shutil
@@ -73,10 +74,11 @@ def rejections(requests: Iterable[Request], partitions: Partitions) -> list[str]
     for request in sorted(requests, key=_minutes):
         longest[re.sub(r" -t \S+", "", request.call)] = request
     with ThreadPoolExecutor(8) as pool:
-        by_slurm = [text for text in pool.map(_rejection, longest.values()) if text]
-    wasted = filter(None, (_waste(request, partitions) for request in longest.values()))
-    without_kernels = partitions_without_kernels(longest.values(), partitions)
-    return [*by_slurm, *wasted, *without_kernels]
+        lines = list(pool.map(_rejection, longest.values()))
+    for request in longest.values():
+        lines.append(_waste(request, partitions))
+    lines += partitions_without_kernels(longest.values(), partitions)
+    return list(filter(None, lines))
 
 
 def _minutes(request: Request) -> float:
@@ -93,27 +95,24 @@ def _rejection(request: Request) -> str:
     if not is_never_taken(message):
         return ""
     if NO_NODE in message:
-        options = [
-            "--noheader",
-            "-N",
-            "--format",
-            "%T",
-            *option_of([cluster_of(request.resources)]),
-        ]
-        states = run(["sinfo", *options, "-p", str(request.resources.get("slurm_partition"))])
         # Slurm tests with the nodes that are up. A node that is away may be what the job needs.
-        if re.search("down|drain|fail|unknown", states.stdout) or not states.stdout:
+        place = [*option_of([cluster_of(request.resources)]), "--partition"]
+        place.append(str(request.resources.get("slurm_partition")))
+        states = run(["sinfo", "--noheader", "-N", "--format", "%T", *place]).stdout
+        if re.search("down|drain|fail|unknown", states) or not states:
             return ""
     keys = ("slurm_account", "clusters", "slurm_partition", "runtime", "gpu", "nodes", "qos")
-    asked = {key: request.resources[key] for key in keys if request.resources.get(key)}
-    return f"{request.job}: {message} ({', '.join(f'{k}={v}' for k, v in asked.items())})"
+    asked = (f"{key}={request.resources[key]}" for key in keys if request.resources.get(key))
+    return f"{request.job}: {message} ({', '.join(asked)})"
 
 
 def partition_of(request: Request, partitions: Partitions) -> Partition | None:
     """The partition of a request, with Slurm's own numbers; None if the site's file lacks it."""
     place = cluster_of(request.resources), request.resources.get("slurm_partition")
-    found = (one for one in partitions.values() if (one.clusters, one.name) == place)
-    return next((partition.completed() for partition in found), None)
+    for partition in partitions.values():
+        if (partition.clusters, partition.name) == place:
+            return partition.completed()
+    return None
 
 
 def _waste(request: Request, partitions: Partitions) -> str:
@@ -154,19 +153,25 @@ def partitions_without_kernels(
     Returns:
         A line for each partition.
     """
+    lines: list[str] = []
     gpu_jobs = (request for request in requests if request.resources.get("gpu"))
-    found = [partition_of(request, partitions) for request in gpu_jobs]
-    with_gpus = dict.fromkeys(partition for partition in found if partition and partition.sm)
-    version, kernels = (torch or kernels_of_torch()) if with_gpus else ("", [])
-    return [
-        f"{partition} of sm_{partition.sm}, for which torch {version} has no kernels (it has "
-        f"{' '.join(kernels)}): `make install CUDA={12 if partition.sm < FIRST_OF_CUDA_13 else 13}`"
-        " installs one that has them (docs/platforms.md)"
-        for partition in with_gpus
-        if kernels and not any_runs_on(kernels, partition.sm)
-    ]
+    # Each partition once, in the order of the requests.
+    with_gpus = dict.fromkeys(partition_of(request, partitions) for request in gpu_jobs)
+    for partition in with_gpus:
+        if not partition or not partition.sm:
+            continue
+        version, kernels = torch or kernels_of_torch()
+        if kernels and not any_runs_on(kernels, partition.sm):
+            cuda = 12 if partition.sm < FIRST_OF_CUDA_13 else 13
+            lines.append(
+                f"{partition} of sm_{partition.sm}, for which torch {version} has no kernels (it "
+                f"has {' '.join(kernels)}): `make install CUDA={cuda}` installs one that has them "
+                "(docs/platforms.md)"
+            )
+    return lines
 
 
+@functools.cache
 def kernels_of_torch() -> tuple[str, list[str]]:
     """Ask torch for its version, and for the architectures it has kernels for (`sm_80`, ...).
 
