@@ -13,8 +13,7 @@ rule annotate:
     conda:
         "../envs/epic100.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        **FOR_LISTS,
     params:
         reading=CONFIG.annotation_arguments,
         contents=lambda wildcards: contents_of(wildcards.split, "sheet"),

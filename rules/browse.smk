@@ -67,8 +67,7 @@ rule browse:
     conda:
         "../envs/epic100.yaml"
     resources:
-        mem_mb=4000,
-        runtime=15,
+        **FOR_TABLES,
     params:
         reading=CONFIG.annotation_arguments,
         name=CONFIG.annotations.name,

@@ -18,8 +18,7 @@ rule clean:
     conda:
         "../envs/epic100.yaml"
     resources:
-        mem_mb=4000,
-        runtime=15,
+        **FOR_TABLES,
     params:
         policy=CONFIG.clean.policy,
         participants=CONFIG.participants.stored(),
@@ -47,8 +46,7 @@ rule trainval:
     conda:
         "../envs/epic100.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        **FOR_LISTS,
     message:
         "Train and val as one list, with the pair table of both"
     script:

@@ -1,18 +1,13 @@
 # This reads the config, and names the paths and settings that several rules use. videos.smk does
 # the same for the video sheet.
 
-import functools
 import importlib.util
-import io
 import os
 import re
 import shlex
 import sys
-from argparse import Namespace
-from contextlib import redirect_stderr, suppress
 from pathlib import Path
 
-from snakemake.cli import get_argument_parser
 from snakemake.io import sourcecache_entry
 from snakemake.logging import logger
 
@@ -71,17 +66,6 @@ if sum(word.split("=")[0] in ("--configfile", "--configfiles") for word in sys.a
     )
 
 
-@functools.cache
-def options():
-    """The options of this call, by Snakemake's own parser.
-
-    They are an empty Namespace if another program has called Snakemake. The parser would then print
-    an error about that program's words, and exit."""
-    with suppress(SystemExit), redirect_stderr(io.StringIO()):
-        return get_argument_parser().parse_args(sys.argv[1:])
-    return Namespace()
-
-
 def shipped(path):
     """The input for a file that the config names: of the working folder, or else of this workflow.
 
@@ -119,8 +103,7 @@ PROXY = CONFIG.videos.proxy
 CLIP_ROOT = PROXY.root if PROXY else VIDEO_PLACE
 CLIP_INDEXES = "results/proxies" if PROXY else "results/scan"
 
-SPLITS = {split: getattr(CONFIG.annotations, split) for split in ("train", "val", "test")}
-ANNOTATIONS = {split: path for split, path in SPLITS.items() if path is not None}
+ANNOTATIONS = CONFIG.annotations.model_dump(include={"train", "val", "test"}, exclude_none=True)
 EVALUATE = CONFIG.evaluate.model_dump()
 # If a rule makes the annotations, they need not be there yet.
 ANNOTATIONS_ARE_MADE = bool(MINIKITCHEN or DOWNLOAD_ANNOTATIONS)
@@ -152,6 +135,20 @@ def unrecorded(value):
 
     Snakemake records no parameter whose function takes `input`."""
     return lambda wildcards, input: value
+
+
+# What jobs with a model read, how they compute and what they ask for.
+PREDICTING = {
+    "root": unrecorded(CLIP_ROOT),
+    "encoder": unrecorded(MOVED_ENCODER),
+    "predict": CONFIG.predict.stored(),
+    "modules": CONFIG.modules.stored(),
+}
+FOR_PREDICTIONS = {"mem_mb": 32000, "runtime": "4h", "gpu": CONFIG.predict.gpus_to_ask}
+# What short jobs ask for.
+FOR_MINUTES = {"mem_mb": 1000, "runtime": 5}
+FOR_LISTS = {"mem_mb": 2000, "runtime": 10}
+FOR_TABLES = {"mem_mb": 4000, "runtime": 15}
 
 
 def call_of_this_run():
@@ -190,8 +187,6 @@ def code_of(wildcards):
     """Digests of the bases of the recipe and of the user's own modules: an edit trains again."""
     run = config_of(wildcards)
     recipe = existing_path(run.train.config, HERE)
-    bases = {
-        os.path.basename(path): path for path in recipe_files(recipe)[1:] if os.path.isfile(path)
-    }
-    digests = {name: digest(path, "sha256").value for name, path in bases.items()}
+    bases = filter(os.path.isfile, recipe_files(recipe)[1:])
+    digests = {os.path.basename(path): digest(path, "sha256").value for path in bases}
     return digests | code_digests(recipe, run.modules.model_dump())

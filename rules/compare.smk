@@ -21,8 +21,7 @@ rule compare:
     conda:
         "../envs/epic100.yaml"
     resources:
-        mem_mb=4000,
-        runtime=15,
+        **FOR_TABLES,
     params:
         lists=list(OFFICIAL_LISTS),
         contents=lambda wildcards: contents_of(*OFFICIAL_LISTS),

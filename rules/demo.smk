@@ -13,8 +13,7 @@ rule minikitchen_annotations:
     conda:
         "../envs/epic100.yaml"
     resources:
-        mem_mb=1000,
-        runtime=5,
+        **FOR_MINUTES,
     params:
         rows=[vars(video) for video in VIDEOS],
         folder=lambda wildcards, output: os.path.dirname(output.train),
@@ -35,10 +34,9 @@ rule minikitchen_video:
     conda:
         "../envs/epic100.yaml"
     resources:
-        mem_mb=1000,
-        runtime=5,
+        **FOR_MINUTES,
     params:
-        row=lambda wildcards: vars(video_at(wildcards)),
+        row=lambda wildcards: vars(VIDEO_OF_ID[wildcards.video_id]),
         seed=MINIKITCHEN.seed,
         level=MINIKITCHEN.level,
         damage=lambda wildcards: MINIKITCHEN.damage.get(wildcards.video_id),

@@ -36,7 +36,7 @@ if VIDEOS_TO_COME:
             runtime="24h",
             download=1,
         params:
-            row=lambda wildcards: vars(video_at(wildcards)),
+            row=lambda wildcards: vars(VIDEO_OF_ID[wildcards.video_id]),
             root=lambda wildcards, output: os.path.dirname(os.path.dirname(output.video)),
         message:
             "Download {wildcards.video_id} from {params.row[url]}"

@@ -20,8 +20,7 @@ rule export:
     conda:
         "../envs/epic100.yaml"
     resources:
-        mem_mb=4000,
-        runtime=15,
+        **FOR_TABLES,
     params:
         split=lambda wildcards: exported_split(wildcards.kind),
         export=CONFIG.export.stored(),

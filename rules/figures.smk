@@ -19,8 +19,7 @@ rule figures_archive:
     conda:
         "../envs/epic100.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        **FOR_LISTS,
     params:
         splits=list(ANNOTATIONS),
         contents=lambda wildcards: contents_of("sheet", *ANNOTATIONS, *CLASS_LISTS),
@@ -43,8 +42,7 @@ rule figures_training:
     conda:
         "../envs/epic100.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        **FOR_LISTS,
     message:
         "Figures of the training"
     script:
@@ -69,8 +67,7 @@ rule figures_results:
     conda:
         "../envs/epic100.yaml"
     resources:
-        mem_mb=4000,
-        runtime=15,
+        **FOR_TABLES,
     params:
         root=unrecorded(CLIP_ROOT),
         reduce=CONFIG.export.reduce,

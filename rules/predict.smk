@@ -45,14 +45,9 @@ rule predict:
         "../envs/epic100.yaml"
     threads: 16
     resources:
-        mem_mb=32000,
-        runtime="4h",
-        gpu=CONFIG.predict.gpus_to_ask,
+        **FOR_PREDICTIONS,
     params:
-        root=unrecorded(CLIP_ROOT),
-        encoder=unrecorded(MOVED_ENCODER),
-        predict=CONFIG.predict.stored(),
-        modules=CONFIG.modules.stored(),
+        **PREDICTING,
     message:
         "Predict {wildcards.split} with {input.model}"
     script:

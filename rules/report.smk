@@ -44,8 +44,7 @@ rule report:
     conda:
         "../envs/epic100.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        **FOR_LISTS,
     params:
         pictures=list(PICTURES),
         contents=lambda wildcards: contents_of(*OFFICIAL_LISTS),

@@ -1,6 +1,11 @@
 # A target that no rule makes is rejected, with the nearest name that is one. This file is included
 # last, so that all rules are known.
 
+import io
+from contextlib import redirect_stderr, suppress
+
+from snakemake.cli import get_argument_parser
+
 from epic100.base.errors import did_you_mean
 from epic100.cli.program import COMMANDS
 from epic100.settings.config import Settings
@@ -10,12 +15,16 @@ from epic100.settings.section import names_of, similar_or_known
 def reject_unknown_targets():
     """Stop a call with a target that is no rule, no result and no file."""
     rules = {rule.name: rule for rule in workflow.rules if not rule.name.startswith("_")}
-    # Snakemake's parser takes long, so it is asked only for the place of a word that is in doubt.
+    # Snakemake's parser takes long, so it is asked only about a word that is in doubt.
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     known = {name for name in rules if not rules[name].has_wildcards()}
     if all(word in known or os.path.exists(word) for word in words):
         return
-    for target in getattr(options(), "targets", None) or []:
+    targets = []
+    # If another program has called Snakemake, the parser prints an error about its words, and exits.
+    with suppress(SystemExit), redirect_stderr(io.StringIO()):
+        targets += get_argument_parser().parse_args(sys.argv[1:]).targets or []
+    for target in targets:
         if target in rules:
             if rules[target].has_wildcards():
                 files = sorted(results_of([rules[target]]))

@@ -25,14 +25,9 @@ rule background:
         "../envs/epic100.yaml"
     threads: 16
     resources:
-        mem_mb=32000,
-        runtime="4h",
-        gpu=CONFIG.predict.gpus_to_ask,
+        **FOR_PREDICTIONS,
     params:
-        root=unrecorded(CLIP_ROOT),
-        encoder=unrecorded(MOVED_ENCODER),
-        predict=CONFIG.predict.stored(),
-        modules=CONFIG.modules.stored(),
+        **PREDICTING,
     message:
         "Learn from gaps of {input.train} where nothing happens"
     script:
@@ -58,16 +53,11 @@ rule timeline:
         "../envs/epic100.yaml"
     threads: 16
     resources:
-        mem_mb=32000,
-        runtime="4h",
-        gpu=CONFIG.predict.gpus_to_ask,
+        **FOR_PREDICTIONS,
     params:
-        root=unrecorded(CLIP_ROOT),
-        encoder=unrecorded(MOVED_ENCODER),
+        **PREDICTING,
         participant=participant_of,
         timeline=CONFIG.timeline.stored(),
-        predict=CONFIG.predict.stored(),
-        modules=CONFIG.modules.stored(),
     message:
         "Timeline of {wildcards.video} with {input.model}"
     script:
@@ -88,8 +78,7 @@ rule detections:
     conda:
         "../envs/epic100.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        **FOR_LISTS,
     params:
         export=CONFIG.export.stored(),
     message:

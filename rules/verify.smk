@@ -13,8 +13,7 @@ rule videos_ok:
     conda:
         "../envs/epic100.yaml"
     resources:
-        mem_mb=1000,
-        runtime=5,
+        **FOR_MINUTES,
     params:
         # With this parameter, the files are compared again when a row of the sheet changes.
         rows=[vars(video) for video in VIDEOS if video.participant_id in CHOSEN],
@@ -37,8 +36,7 @@ rule annotations_ok:
     conda:
         "../envs/epic100.yaml"
     resources:
-        mem_mb=1000,
-        runtime=5,
+        **FOR_MINUTES,
     params:
         contents=lambda wildcards: contents_of(*ANNOTATION_FILES),
         files=ANNOTATION_FILES,

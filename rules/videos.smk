@@ -9,6 +9,7 @@ ARCHIVE = find_archive(CONFIG, HERE)
 # The rows of the sheet, the participants of the run, and the file on disk of each video by its path
 # in lists. A video without a file has the path at which the file would be.
 VIDEOS, CHOSEN, FILES = ARCHIVE.videos, ARCHIVE.chosen, ARCHIVE.files
+VIDEO_OF_ID = {video.video_id: video for video in VIDEOS}
 
 # The main process reads and checks all inputs once, before any job.
 INPUT_FILES = InputFiles.of(CONFIG, HERE)
@@ -63,19 +64,9 @@ def rows_of(participant, split=None):
     ]
 
 
-def video_at(wildcards):
-    """The video of the sheet that a job makes or downloads."""
-    return next(video for video in VIDEOS if video.video_id == wildcards.video_id)
-
-
-def video_on_request(wildcards):
-    """The video of the sheet whose timeline a job makes."""
-    return next(video for video in VIDEOS if video.video_id == wildcards.video)
-
-
 def participant_of(wildcards):
     """The participant of the video whose timeline a job makes."""
-    return video_on_request(wildcards).participant_id
+    return VIDEO_OF_ID[wildcards.video].participant_id
 
 
 def is_or_will_be_there(video):

@@ -28,15 +28,12 @@ def run(options: argparse.Namespace) -> int:
     # Words KEY=VALUE behind `--configfile` are no files.
     overlays = [path.resolve() for path in options.configfile if "=" not in str(path)]
     with contextlib.chdir(options.directory):
-        files = InputFiles.of(config)
-        lines = [
-            *where_am_i(config, overlays),
-            *(Line(NOTE, "config", doubt) for doubt in config.doubts),
-            *read_inputs(config, files, find_archive(config)),
-        ]
-        for line in [Line(OK, "config", "is valid"), *lines]:
+        lines = [Line(OK, "config", "is valid"), *where_am_i(config, overlays)]
+        lines += [Line(NOTE, "config", doubt) for doubt in config.doubts]
+        lines += read_inputs(config, InputFiles.of(config), find_archive(config))
+        for line in lines:
             print(f"{line.state:8}{line.topic:13}{line.words}", flush=True)
-        if {WRONG, MISSING} & {line.state for line in lines}:
+        if any(line.state in (WRONG, MISSING) for line in lines):
             return 1
         return _try_trainings(config, remote) if config.trains else 0
 

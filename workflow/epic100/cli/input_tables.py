@@ -29,6 +29,8 @@ def table_lines(paths: Mapping[str, str], config: Settings, archive: Archive) ->
     """
     tables: dict[str, pd.DataFrame] = {}
     videos = {video.video_id: video for video in archive.videos}
+    # Each segment gets the participant and the duration of its video.
+    of_video = pd.DataFrame(archive.videos).set_index("video_id")[["participant_id", "duration"]]
     for split in filter(paths.__contains__, SPLITS):
         try:
             table = read_annotations(
@@ -37,11 +39,7 @@ def table_lines(paths: Mapping[str, str], config: Settings, archive: Archive) ->
         except EpicError as error:
             yield Line(WRONG, "annotations", str(error))
             continue
-        # Each segment gets the participant and the duration of its video.
-        of_segments = [videos[video_id] for video_id in table["video_id"]]
-        table["participant_id"] = [video.participant_id for video in of_segments]
-        table["duration"] = [video.duration for video in of_segments]
-        tables[split] = table
+        tables[split] = table.join(of_video, on="video_id")
     if tables:
         counts = ", ".join(f"{split} {len(table):,}" for split, table in tables.items())
         yield Line(OK, "annotations", f"segments: {counts}")
