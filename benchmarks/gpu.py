@@ -36,8 +36,8 @@ import epic100.mmaction  # noqa: F401
 from epic100.base.log import log_to_stdout
 from epic100.base.machine import usable_cores
 from epic100.settings.training import TrainSettings
-from epic100.training.launch import launch
 from epic100.training.recipe import build_config
+from epic100.training.train import train
 
 # After this many seconds, nothing new is begun.
 SECONDS = 500
@@ -223,7 +223,7 @@ def train_here(settings: dict[str, Any], at: str) -> None:
     """Train as a rule does, in this process."""
     log_to_stdout()
     lists = {"results": f"{at}/results", "video_root": at, "num_verbs": 97, "num_nouns": 300}
-    launch(TrainSettings.model_validate(settings), model_path=f"{at}/results/model.pth", **lists)
+    train(TrainSettings.model_validate(settings), model_path=f"{at}/results/model.pth", **lists)
 
 
 def main() -> int:

@@ -25,7 +25,7 @@ from epic100.base.machine import usable_cores, workers_for
 from epic100.base.processes import Gpus, choose_device
 from epic100.settings.training import TrainSettings
 from epic100.training.plan import plan_run
-from epic100.training.recipe import DEFAULT, Changes, build_config, changed, model_config
+from epic100.training.recipe import DEFAULT, NO_VALIDATION, build_config, model_config
 from epic100.training.train import TrainRunner
 
 # The first steps choose kernels and start the loader, so they do not count.
@@ -121,17 +121,12 @@ def measure(
         never = {"seconds": float("inf"), "interval": -1, "save_last": False}
         recipe.default_hooks.checkpoint.update(never)
     else:
-        recipe = changed(recipe, _as_mmaction2(recipe))
+        _make_mmaction2(recipe)
     batch = recipe.train_dataloader.batch_size
-    nothing = itertools.product(("val", "test"), ("dataloader", "cfg", "evaluator"))
-    recipe = changed(
-        recipe,
-        {
-            "train_dataloader.sampler": {"type": "SomeSteps", "number": steps * batch},
-            "work_dir": f"{kitchen}/results/work_dirs/{Path(config).stem}_{ours}_{workers}",
-            **{f"{name}_{suffix}": None for name, suffix in nothing},
-        },
-    )
+    recipe.train_dataloader.sampler = {"type": "SomeSteps", "number": steps * batch}
+    recipe.work_dir = f"{kitchen}/results/work_dirs/{Path(config).stem}_{ours}_{workers}"
+    recipe.update(NO_VALIDATION)
+    recipe.update(dict.fromkeys(("test_dataloader", "test_cfg", "test_evaluator")))
     runner = (TrainRunner if ours else Runner).from_cfg(recipe)
     runner.train()
     whole, waiting = (
@@ -147,8 +142,8 @@ def measure(
     }
 
 
-def _as_mmaction2(config: Config) -> Changes:
-    """What makes a config that of MMAction2's own tool: its classes, loop, hooks and loader."""
+def _make_mmaction2(config: Config) -> None:
+    """Give a config the classes, loop, hooks and loader of MMAction2's own tool."""
     model = model_config(config)["model"]
     for component in ("backbone", None):
         spec = model[component] if component else model
@@ -168,15 +163,13 @@ def _as_mmaction2(config: Config) -> Changes:
             ],
         }
     workers = workers_for(usable_cores(), 1) if torch.cuda.is_available() else 0
-    return {
-        "model": model,
-        "train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": 1},
-        "train_dataloader.num_workers": workers,
-        "train_dataloader.persistent_workers": workers > 0,
-        "train_dataloader.collate_fn": {"type": "pseudo_collate"},
-        "default_hooks": {"checkpoint": None},
-        "custom_hooks": [],
-    }
+    config.model = model
+    config.train_cfg = {"type": "EpochBasedTrainLoop", "max_epochs": 1}
+    config.train_dataloader.num_workers = workers
+    config.train_dataloader.persistent_workers = workers > 0
+    config.train_dataloader.collate_fn = {"type": "pseudo_collate"}
+    config.default_hooks = {"checkpoint": None}
+    config.custom_hooks = []
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.base.processes import Gpus, Placement, choose_device, look_for_gpus
 from epic100.settings.training import TrainSettings
-from epic100.training.launch import launch
+from epic100.training.train import train
 
 SLURM = "SLURM_JOB_GPUS is 0"
 OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 11040)"
@@ -119,7 +119,7 @@ def test_a_training_with_a_granted_gpu_never_falls_back_to_the_cpu(monkeypatch):
     """A paid job whose driver is too old for torch must not train on its CPU."""
     monkeypatch.setenv("SLURM_JOB_GPUS", "0")
     with pytest.raises(EpicError, match=f"{SLURM}, but torch"):
-        launch(
+        train(
             TrainSettings(config="none.py", load_from=None),
             model_path="m.pth",
             results="r",

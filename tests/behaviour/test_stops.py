@@ -17,7 +17,7 @@ import pytest
 import torch
 import yaml
 
-from epic100.training.run import newest_checkpoint
+from epic100.training.resume import newest_checkpoint
 from support.checkout import ROOT, run_snakemake
 from support.small_runs import signal_at
 

@@ -23,7 +23,6 @@ from epic100.base.stop import until_the_last_line
 from epic100.model.model_file import load_model
 from epic100.settings.training import TrainSettings
 from epic100.training import plan
-from epic100.training.launch import launch
 from epic100.training.recipe import build_config
 from epic100.training.train import train
 from support.checkout import CLASSES, ROOT
@@ -46,7 +45,7 @@ LOGGED = {"default_hooks.logger.interval": 1, "log_processor.window_size": 3}
 # of what a training imports.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(
-    ["epic100.mmaction", "epic100.training.launch", "torch._dynamo", "torch.utils.tensorboard"]
+    ["epic100.mmaction", "epic100.training.train", "torch._dynamo", "torch.utils.tensorboard"]
 )
 
 
@@ -73,7 +72,7 @@ def settings(**chosen) -> TrainSettings:
 
 
 def job(lab, results: Path) -> dict[str, Any]:
-    """Make the arguments of `train` and `launch` besides the settings."""
+    """Make the arguments of `train` besides the settings."""
     return {f"num_{name}": count for name, count in CLASSES.items()} | {
         "model_path": f"{results}/model.pth",
         "history_path": f"{results}/training.tsv",
@@ -153,8 +152,7 @@ def _child(arguments: dict, results: Path, autocast: bool) -> None:
             # The processes of a training import the hooks of this module, too.
             modules = {"folder": str(ROOT / "tests"), "imports": ["support.small_runs"]}
             chosen = TrainSettings.model_validate(arguments.pop("settings"))
-            start_training = launch if chosen.gpus else train
-            start_training(chosen, modules=modules if chosen.gpus else None, **arguments)
+            train(chosen, modules=modules if chosen.gpus else None, **arguments)
 
 
 def autocast_on_cpu(put: Callable[[Any, str, Any], None]) -> None:

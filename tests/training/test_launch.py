@@ -17,10 +17,9 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.base.processes import PROCESS
+from epic100.base.processes import PROCESS, Placement
 from epic100.model.model_file import load_model
-from epic100.training.launch import launch
-from epic100.training.train import train
+from epic100.training.train import train, train_here
 from support.checkout import ROOT
 from support.small_runs import (
     copy_results,
@@ -50,9 +49,9 @@ MODULES = {"folder": str(ROOT / "tests"), "imports": ["support.small_runs"]}
 LONG = {"gpus": 2, "epochs": 1000, "options": OFTEN}
 
 
-def train_by_launch(lab, results, **chosen):
-    """Train by `launch`, as the rule does."""
-    launch(settings(**chosen), modules=MODULES, **job(lab, results))
+def train_in_two(lab, results, **chosen):
+    """Train with the modules of the tests, as the rule does."""
+    train(settings(**chosen), modules=MODULES, **job(lab, results))
 
 
 def ranks() -> list[psutil.Process]:
@@ -69,7 +68,7 @@ def test_two_processes_learn_what_one_learns(lab, tmp_path):
     chosen = {"batch_size": 4, "epochs": 1, "options": PLAIN}
     alone, results = (copy_results(lab, tmp_path / name) for name in ("one", "two"))
     expected = run(lab, alone, **chosen)
-    train_by_launch(lab, results, gpus=2, accumulate=2, **chosen)
+    train_in_two(lab, results, gpus=2, accumulate=2, **chosen)
     weights = load_model(results / "model.pth").state_dict
     for key, tensor in expected.items():
         torch.testing.assert_close(weights[key], tensor, rtol=0, atol=2e-6)
@@ -80,8 +79,10 @@ def test_two_nodes_meet_and_learn(lab, tmp_path):
     chosen = settings(batch_size=4, epochs=1, options=PLAIN, gpus=1, nodes=2)
     alone, results = (copy_results(lab, tmp_path / name) for name in ("one", "two"))
     expected = run(lab, alone, batch_size=4, epochs=1, options=PLAIN)
+    placement = Placement("cpu", processes=2, nodes=2)
     request = results / "request"
-    request.write_bytes(pickle.dumps((partial(train, settings=chosen, **job(lab, results)), None)))
+    call = partial(train_here, settings=chosen, placement=placement, **job(lab, results))
+    request.write_bytes(pickle.dumps((call, None)))
     with socket.create_server(("127.0.0.1", 0)) as server:
         meeting = f"127.0.0.1:{server.getsockname()[1]}"
     words = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d"]
@@ -98,7 +99,7 @@ def test_two_nodes_meet_and_learn(lab, tmp_path):
 def test_two_stopped_and_killed_processes_end_equal(lab, tmp_path):
     results, straight = (copy_results(lab, tmp_path / name) for name in ("stopped", "straight"))
     two = {"gpus": 2, "ema": 0.5}
-    train_by_launch(lab, straight, **two)
+    train_in_two(lab, straight, **two)
 
     # A signal to the second process stops both in the third of eight iterations.
     stopped = OFTEN | signal_at(3, signal.SIGUSR1, of=1)
@@ -118,7 +119,7 @@ def test_two_stopped_and_killed_processes_end_equal(lab, tmp_path):
     assert end_of(launched) == 1
     assert re.search("SIGTERM came: saved after [78] of 8", said(results).splitlines()[-1])
 
-    train_by_launch(lab, results, options=OFTEN, **two)
+    train_in_two(lab, results, options=OFTEN, **two)
     first, second = (load_model(folder / "model.pth").state_dict for folder in (results, straight))
     assert same(first, second)
 
@@ -133,7 +134,7 @@ def test_a_killed_process_ends_all(lab, tmp_path):
 
     threading.Thread(target=kill_after_a_save, daemon=True).start()
     with pytest.raises(EpicError, match="another process was killed .*what is done$"):
-        train_by_launch(lab, results, **LONG)
+        train_in_two(lab, results, **LONG)
     assert not ranks() and not list(results.glob("work_dirs/.ranks_*"))
 
 
@@ -151,10 +152,10 @@ def test_the_error_of_a_process_is_the_error(lab, tmp_path):
     weights = Path(tmp_path, "k400.pth")
     weights.write_text("no tensors")
     with pytest.raises(EpicError, match=f"^{weights}: not weights that can be "):
-        train_by_launch(lab, copy_results(lab, tmp_path), gpus=2, load_from=str(weights))
+        train_in_two(lab, copy_results(lab, tmp_path), gpus=2, load_from=str(weights))
 
 
 def test_several_nodes_need_a_cluster(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(EpicError, match=r"^train\.nodes is 2, but this is no job of Slurm"):
-        launch(settings(nodes=2), results="results")
+        train(settings(nodes=2), results="results")

@@ -15,7 +15,7 @@ from epic100.base.log import rule_log
 from epic100.base.stop import SIGNALS, StopSignals
 from epic100.data.segment_list import read_segments
 from epic100.model.model_file import load_model
-from epic100.training.run import INSIDE_EPOCH, newest_checkpoint
+from epic100.training.resume import INSIDE_EPOCH, newest_checkpoint
 from support.small_runs import (
     WHOLE,
     autocast_on_cpu,

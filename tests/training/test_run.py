@@ -19,7 +19,7 @@ from epic100.base.own_modules import code_digests
 from epic100.scoring.epoch_table import COLUMNS
 from epic100.settings.section import extras_of
 from epic100.settings.training import TrainSettings
-from epic100.training.run import fingerprint, open_run
+from epic100.training.train import fingerprint, open_run
 from support.checkout import python, said
 from support.hugging_face import make_encoder
 from support.small_runs import DEMO, SMALL, WHOLE, built, copy_results, run, run_dir, same

@@ -6,11 +6,11 @@ from epic100.base.log import rule_log
 from epic100.base.stop import until_the_last_line
 from epic100.data.official_lists import read_class_names
 from epic100.settings.training import Modules, TrainSettings
-from epic100.training.launch import launch
+from epic100.training.train import train
 
 with until_the_last_line(), rule_log(snakemake.log[0]):
     params = snakemake.params
-    launch(
+    train(
         TrainSettings(**params.train).begun_with(
             snakemake.input.config, next(iter(snakemake.input.weights), None)
         ),

@@ -1,6 +1,6 @@
 """Signals that ask a training to stop: recorded, obeyed after the iteration, ignored by workers.
 
-A cluster sends SIGUSR1 before a time limit, if asked to; it and `launch` send SIGTERM at the end;
+A cluster sends SIGUSR1 before a time limit, if asked to; it and torchrun send SIGTERM at the end;
 Ctrl-C sends SIGINT. All three may reach all of the process group.
 """
 
@@ -9,7 +9,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -96,13 +95,27 @@ class StopSignals:
         _stopping.append(self.requested)
 
 
-def shelter_workers(loader: DataLoader) -> None:
-    """Make a loader's workers ignore stop signals, so that they can finish the iteration.
+@contextmanager
+def ended_workers_are_errors() -> Iterator[None]:
+    """Turn torch's error about a killed loader worker into an EpicError that says what to do.
 
-    Such a signal may go to all of the process group. The workers exit when their parent ends them
-    or dies.
+    torch raises a RuntimeError while the loop waits for a batch, or from its signal handler in the
+    middle of a training step. So the `with` block must be around the complete loop.
+
+    Raises:
+        EpicError: A worker was killed, most often by the system for lack of memory.
     """
-    loader.worker_init_fn = partial(_ignore_signals, then=loader.worker_init_fn)
+    try:
+        yield
+    except RuntimeError as error:
+        text = " ".join(str(error).split())
+        if not text.startswith("DataLoader worker"):
+            raise
+        raise EpicError(
+            f"a process that reads clips was ended from outside: out of memory, or by hand "
+            f"({text.rstrip('.')}); give the job more memory or fewer `workers`, then run again: "
+            "what is finished is kept"
+        ) from error
 
 
 def end_workers(loader: DataLoader) -> None:
@@ -116,16 +129,18 @@ def end_workers(loader: DataLoader) -> None:
         loader._iterator = None
 
 
-def _ignore_signals(worker: int, then: Callable[[int], None] | None) -> None:
-    """Ignore stop signals in a worker, except SIGTERM of its parent; then call `then(worker)`."""
+def ignore_signals(worker: int) -> None:
+    """Ignore stop signals in a loader's worker, so that it can finish the iteration.
+
+    Such a signal may go to all of the process group. The worker ends at SIGTERM of its parent, or
+    when its parent dies.
+    """
     for number in {*SIGNALS} - {signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)
     # If SIGTERM were ignored, Python would wait forever at exit: it sends SIGTERM to its children
     # and joins them. Only sigwaitinfo, not a handler, reports who sent a signal.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_at_parents_signal, args=(os.getppid(),), daemon=True).start()
-    if then is not None:
-        then(worker)
 
 
 def _end_at_parents_signal(parent: int) -> None:

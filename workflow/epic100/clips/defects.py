@@ -1,4 +1,4 @@
-"""Defects of clips: one does not decode or takes too long, or a process that reads is killed."""
+"""Defects of clips: one does not decode, or takes too long."""
 
 import logging
 import signal
@@ -9,7 +9,6 @@ from types import FrameType
 
 import torch
 
-from epic100.base.errors import EpicError
 from epic100.video.reader import FrameError
 
 log = logging.getLogger(__name__)
@@ -93,26 +92,3 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old_handler)
-
-
-@contextmanager
-def ended_workers_are_errors() -> Iterator[None]:
-    """Turn torch's error about a killed loader worker into an EpicError that says what to do.
-
-    torch raises a RuntimeError while the loop waits for a batch, or from its signal handler in the
-    middle of a training step. So the `with` block must be around the complete loop.
-
-    Raises:
-        EpicError: A worker was killed, most often by the system for lack of memory.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        text = " ".join(str(error).split())
-        if not text.startswith("DataLoader worker"):
-            raise
-        raise EpicError(
-            f"a process that reads clips was ended from outside: out of memory, or by hand "
-            f"({text.rstrip('.')}); give the job more memory or fewer `workers`, then run again: "
-            "what is finished is kept"
-        ) from error

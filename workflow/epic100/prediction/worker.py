@@ -14,8 +14,8 @@ from epic100.base.errors import EpicError
 from epic100.base.log import Progress
 from epic100.base.own_modules import use_modules
 from epic100.base.processes import unusable
+from epic100.base.stop import ended_workers_are_errors
 from epic100.clips.dataset import EpicSegmentVideoDataset, collate_in_one
-from epic100.clips.defects import ended_workers_are_errors
 from epic100.model.forward import Compute, open_model
 from epic100.model.hugging_face import with_encoder
 from epic100.model.untrusted import clean_dataset

@@ -13,6 +13,11 @@ from epic100.base.text_table import read_own_table, write_frame
 FILE = "training.tsv"
 ACCURACIES = ("verb_top1", "verb_top5", "noun_top1", "noun_top5", "action_top1", "action_top5")
 VAL_LOSS = "val_loss"
+# The columns that a validation fills, each with its metric in MMEngine: EpicPairMetric's.
+PREFIX = "epic"
+METRIC_OF_COLUMN = {VAL_LOSS: f"{PREFIX}/loss"} | {
+    column: f"{PREFIX}/overall_{column.replace('_top', '_accuracy_at_')}" for column in ACCURACIES
+}
 COLUMNS = (
     "epoch",
     "iter",

@@ -13,16 +13,9 @@ from mmengine.evaluator import BaseMetric
 from epic100.data.pairs import read_pairs
 from epic100.model.model_file import output_sizes, split_outputs
 from epic100.model.registered import LOSS_FIELD
-from epic100.scoring.epoch_table import VAL_LOSS
+from epic100.scoring.epoch_table import PREFIX
 from epic100.scoring.folding import fold_pairs
-from epic100.scoring.metrics import TASKS, official_metrics
-
-PREFIX = "epic"
-# The columns of the table of epochs that a validation fills, each with its metric in MMEngine.
-METRIC_OF_COLUMN = {
-    f"{task}_top{k}": f"{PREFIX}/overall_{task}_accuracy_at_{k}" for task in TASKS for k in (1, 5)
-} | {VAL_LOSS: f"{PREFIX}/loss"}
-ACTION_TOP1 = METRIC_OF_COLUMN["action_top1"]
+from epic100.scoring.metrics import official_metrics
 
 
 @METRICS.register_module()

@@ -1,202 +1,37 @@
-"""What MMEngine calls in a training: hooks, rules for groups of parameters, and complete files.
+"""What MMEngine calls in a training: hooks, validation, and rules for groups of parameters.
 
 MMEngine calls the hook with the lowest priority first. Its own have these: RuntimeInfoHook 10,
 IterTimerHook, SyncBuffersHook and EMAHook 50, LoggerHook 60, ParamSchedulerHook 70, CheckpointHook
-90.
+90. `training.resume` has the hooks for seeds and saves.
 """
 
 import logging
 import math
 import re
-import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from mmaction.registry import HOOKS, OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.dist import all_reduce, get_rank, get_world_size, is_main_process
-from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import CheckpointHook, Hook, ParamSchedulerHook
+from mmaction.registry import HOOKS, LOOPS, OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.dist import all_reduce, get_world_size, is_main_process, master_only
+from mmengine.hooks import Hook, ParamSchedulerHook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import CheckpointLoader, Runner, ValLoop
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._pytree import tree_map_only
 
-from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.stop import Stopped, StopSignals
+from epic100.model.precision import dtype_of
 from epic100.model.weights import read_weights
-from epic100.scoring.epoch_table import FILE, write_epochs
-from epic100.scoring.pair_metric import METRIC_OF_COLUMN
-from epic100.training.run import INSIDE_EPOCH, newest_checkpoint
+from epic100.scoring.epoch_table import FILE, METRIC_OF_COLUMN, write_epochs
+from epic100.training.resume import last_saved
 
 log = logging.getLogger(__name__)
 
 
-@HOOKS.register_module()
-class SampleSeedHook(Hook):
-    """Seeds augmentation with (seed, epoch, sample), and dropout with (seed, iteration, rank).
-
-    MMEngine restores no random state on resume and gives workers the same seeds in every epoch.
-    With these seeds nothing needs restoring, and the number of workers does not change the result.
-    """
-
-    # It runs before any random number is drawn.
-    priority = 10
-
-    def before_train_epoch(self, runner: Runner) -> None:
-        """Pass the epoch to the data set, also in workers that are already running."""
-        runner.train_dataloader.dataset.set_epoch(runner.epoch)
-
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Seed the random draws of the model in this iteration."""
-        # Rank and iteration have separate bits: up to 2**8 ranks and 2**24 iterations.
-        torch.manual_seed((runner.seed << 32) + (runner.iter << 8) + get_rank())
-        np.random.seed([runner.seed, runner.iter, get_rank()])  # TRN's head draws from NumPy.
-
-
-@HOOKS.register_module()
-class UpdateSchedulerHook(ParamSchedulerHook):
-    """MMEngine's ParamSchedulerHook, which changes no rate between the parts of a batch.
-
-    MMEngine changes rates after each iteration, which is a part if a batch has several
-    (`accumulative_counts`). So an update would see the rate of its last part.
-    """
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """After an update, step the schedules once for each of its parts."""
-        if runner.optim_wrapper.should_update():
-            parts = runner.cfg.optim_wrapper.get("accumulative_counts", 1)
-            for _ in range(batch_idx % parts + 1):
-                super().after_train_iter(runner, batch_idx, data_batch, outputs)
-
-
-@register_backend("whole")
-class CompleteFiles(LocalBackend):
-    """MMEngine's files on a disk, but a file gets its name only when all of it is written."""
-
-    def put(self, obj: bytes, filepath: str) -> None:
-        """Write bytes to a file."""
-        with atomic_path(filepath) as temporary:
-            temporary.write_bytes(obj)
-
-
-@HOOKS.register_module()
-class SaveHook(CheckpointHook):
-    """MMEngine's CheckpointHook, which also saves inside an epoch: by time, and on a signal.
-
-    After an epoch MMEngine writes `epoch_{n}.pth`. Inside an epoch this hook writes
-    `inside_epoch.pth`, always the same file.
-
-    Args:
-        seconds: Seconds from the last save to the next one.
-        **kwargs: The arguments of CheckpointHook.
-
-    Raises:
-        Stopped: A signal asked to stop, and the state is saved.
-    """
-
-    def __init__(self, seconds: float = 600.0, **kwargs: Any) -> None:
-        """Store the time between two saves; the class describes it."""
-        super().__init__(**{"interval": 1, "backend_args": {"backend": "whole"}, **kwargs})
-        self.seconds = seconds
-        self.signals = StopSignals()
-
-    def before_train(self, runner: Runner) -> None:
-        """Begin to count the seconds; make up for a validation that a kill has cut short."""
-        super().before_train(runner)
-        self.last_save = time.monotonic()
-        if runner.val_loop and misses_validation(runner):
-            runner.val_loop.run()
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Save if the time has come or a signal asked to stop."""
-        # After the last batch the epoch is saved anyway. Gradients that wait for more batches are
-        # in no checkpoint.
-        is_last = self.end_of_epoch(runner.train_dataloader, batch_idx)
-        if is_last or not runner.optim_wrapper.should_update():
-            return
-        stops = self._all_stop()
-        if stops or time.monotonic() - self.last_save >= self.seconds:
-            runner.save_checkpoint(
-                self.out_dir, INSIDE_EPOCH, by_epoch=False, backend_args=self.backend_args
-            )
-            self.last_save = time.monotonic()
-        if stops:
-            self._stop(runner, runner.iter + 1)
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Save the epoch, and stop if a signal asked to."""
-        super().after_train_epoch(runner)
-        self.last_save = time.monotonic()
-        if self._all_stop():
-            self._stop(runner, runner.iter)
-
-    def after_val_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Stop if a signal asked to; the epoch was saved before its validation."""
-        if self._all_stop():
-            self._stop(runner, runner.iter)
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Make the checkpoint one that `weights_only=True` reads, and reject NaN in its weights."""
-        # MMEngine's logs are objects with NumPy arrays. No resume needs them.
-        checkpoint["message_hub"]["log_scalars"] = {}
-        for key in ("message_hub", "param_schedulers"):
-            checkpoint[key] = tree_map_only(np.generic, np.generic.item, checkpoint.get(key))
-        bad = [name for name, value in checkpoint["state_dict"].items() if not is_finite(value)]
-        if bad:
-            raise EpicError(
-                f"epoch {runner.epoch + 1}, iteration {runner.iter + 1}: {len(bad)} weights have "
-                f"NaN or infinite values, {bad[0]} first, and are not saved; "
-                f"{last_saved(runner)}; lower the learning rate"
-            )
-
-    def _all_stop(self) -> bool:
-        """Whether a signal has asked any of the processes to stop; all get the same answer."""
-        requested = torch.tensor(float(self.signals.requested is not None))
-        all_reduce(requested, "max")
-        return bool(requested)
-
-    def _stop(self, runner: Runner, iterations: int) -> None:
-        """Raise Stopped after this number of finished iterations."""
-        signal_name = self.signals.requested or "a signal to another process"
-        raise Stopped(
-            f"{signal_name} came: saved after {iterations} of {runner.max_iters} iterations in "
-            f"{runner.work_dir} and stopped; the same command goes on from there"
-        )
-
-
-def misses_validation(runner: Runner) -> bool:
-    """Whether the epoch that a training resumes after should have been validated and was not.
-
-    MMEngine saves an epoch before its validation, and does not validate it on a resume.
-    """
-    loop, rows = runner.train_loop, runner.message_hub.runtime_info.get("rows")
-    if not rows or "action_top1" in rows[-1] or loop.epoch < loop.val_begin:
-        return False
-    return loop.epoch % loop.val_interval == 0 or loop.epoch == loop.max_epochs
-
-
-def is_finite(value: Tensor) -> bool:
-    """Whether a tensor has no NaN and no infinite value."""
-    # The sum is NaN or infinite if one of its terms is.
-    return math.isfinite(value.sum(dtype=torch.float64))
-
-
-def last_saved(runner: Runner) -> str:
-    """Name the newest checkpoint of a training, for an error message."""
-    path = newest_checkpoint(Path(runner.work_dir))
-    return f"the last good checkpoint is {path}" if path else "nothing was saved before"
+# What an epoch sums up: iterations, segments, losses, and seconds, of which some wait for data.
+SUMS = ("iters", "segments", "loss", "time", "data_time")
 
 
 @HOOKS.register_module()
@@ -236,13 +71,22 @@ class EpochHook(Hook):
                 f" the batch of this process is {ids}; {last_saved(runner)}; the same command ends "
                 "here again, so lower the learning rate or check these segments"
             )
-        sums = hub.runtime_info.get("sums") or dict.fromkeys(("iters", "segments", "loss"), 0.0)
-        added = {"iters": 1, "segments": len(samples) * get_world_size(), "loss": float(loss)}
-        added |= {name: hub.get_scalar(f"train/{name}").current() for name in ("time", "data_time")}
-        sums = {name: sums.get(name, 0.0) + float(value) for name, value in added.items()}
+        sums = hub.runtime_info.get("sums") or dict.fromkeys(SUMS, 0.0)
+        sums = {
+            "iters": sums["iters"] + 1,
+            "segments": sums["segments"] + len(samples) * get_world_size(),
+            "loss": sums["loss"] + float(loss),
+            "time": sums["time"] + float(hub.get_scalar("train/time").current()),
+            "data_time": sums["data_time"] + float(hub.get_scalar("train/data_time").current()),
+        }
         hub.update_info("sums", sums)
-        if sums["iters"] == self.enough:
-            self._judge_loading(sums)
+        share = sums["data_time"] / sums["time"]
+        if sums["iters"] == self.enough and share > self.limit and is_main_process():
+            log.warning(
+                f"loading is the limit: {100 * share:.0f} % of the time waits for clips, "
+                f"{sums['segments'] / sums['time']:.0f} clips/s come; small copies of the videos "
+                "(`videos: proxy:`) or more cores make it faster"
+            )
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Add the row of the epoch."""
@@ -257,7 +101,6 @@ class EpochHook(Hook):
             "data_share": sums["data_time"] / sums["time"],
             "seconds": sums["time"],
         }
-        row = {column: float(value) for column, value in row.items()}
         hub.update_info("rows", [*hub.runtime_info.get("rows", []), row])
         hub.update_info("sums", None)
         self._write(runner)
@@ -269,32 +112,55 @@ class EpochHook(Hook):
         runner.message_hub.update_info("rows", [*rows, last | values])
         self._write(runner)
 
+    @master_only
     def after_train(self, runner: Runner) -> None:
         """Log the last row as a sentence, which the screen shows."""
         row = runner.message_hub.get_info("rows")[-1]
         top1 = row.get("action_top1")
         accuracy = "" if top1 is None else f", action top-1 {top1:.2f} %"
-        if is_main_process():
-            log.info(
-                f"epoch {row['epoch']:.0f}/{runner.max_epochs}: loss {row['loss']:.4g}{accuracy}, "
-                f"{row['samples_per_s']:.1f} segments/s, {100 * row['data_share']:.0f} % of the "
-                "time waiting for data"
-            )
+        log.info(
+            f"epoch {row['epoch']}/{runner.max_epochs}: loss {row['loss']:.4g}{accuracy}, "
+            f"{row['samples_per_s']:.1f} segments/s, {100 * row['data_share']:.0f} % of the time "
+            "waiting for data"
+        )
 
+    @master_only
     def _write(self, runner: Runner) -> None:
         """Write the table of epochs."""
-        if is_main_process():
-            write_epochs(runner.message_hub.get_info("rows"), Path(runner.work_dir, FILE))
+        write_epochs(runner.message_hub.get_info("rows"), Path(runner.work_dir, FILE))
 
-    def _judge_loading(self, sums: Mapping[str, float]) -> None:
-        """Warn if loading takes more than its share of the time."""
-        share = sums["data_time"] / sums["time"]
-        if share > self.limit and is_main_process():
-            log.warning(
-                f"loading is the limit: {100 * share:.0f} % of the time waits for clips, "
-                f"{sums['segments'] / sums['time']:.0f} clips/s come; small copies of the videos "
-                "(`videos: proxy:`) or more cores make it faster"
-            )
+
+@HOOKS.register_module()
+class UpdateSchedulerHook(ParamSchedulerHook):
+    """MMEngine's ParamSchedulerHook, which changes no rate between the parts of a batch.
+
+    MMEngine changes rates after each iteration, which is a part if a batch has several
+    (`accumulative_counts`). So an update would see the rate of its last part.
+    """
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """After an update, step the schedules once for each of its parts."""
+        if runner.optim_wrapper.should_update():
+            parts = runner.cfg.optim_wrapper.get("accumulative_counts", 1)
+            for _ in range(batch_idx % parts + 1):
+                super().after_train_iter(runner, batch_idx, data_batch, outputs)
+
+
+@LOOPS.register_module()
+class PrecisionValLoop(ValLoop):
+    """MMEngine's validation in the number format of the training.
+
+    MMEngine's `fp16` switches autocast on, but always to torch's default type, float16.
+    """
+
+    def run(self) -> dict[str, float]:
+        """Validate, and return the metrics by name."""
+        dtype = dtype_of(self.runner.cfg)
+        self.fp16 = dtype is not None
+        torch.set_autocast_dtype("cuda", dtype or torch.float16)
+        return super().run()
 
 
 def bare(model: Any) -> Any:

@@ -4,11 +4,12 @@ A plan changes what is learned only by rounding, and by BatchNorm and dropout ov
 processes. So it is not in the fingerprint, and a training may resume with another plan.
 """
 
+import copy
 import math
 import os
-from pathlib import Path
 
 import torch
+from mmengine.config import Config
 
 from epic100.base.errors import EpicError
 from epic100.base.machine import usable_cores, workers_for
@@ -16,32 +17,20 @@ from epic100.base.processes import Placement
 from epic100.data.segment_list import NO_LABEL, read_clean_list
 from epic100.model.precision import dtype_of, lies_channels_last
 from epic100.settings.training import TrainSettings
-from epic100.training.recipe import (
-    LOADERS,
-    NO_VALIDATION,
-    Changes,
-    Recipe,
-    at_precision,
-    changed,
-    custom_hooks,
-    precision_of,
-    present,
-)
+from epic100.training.recipe import LOADERS, NO_VALIDATION, precision_of, present, set_precision
 
 # Maximum number of clips that the workers of one process together load ahead, but always one batch
 # each. A clip of 13 frames of 160 pixels takes 1 MB.
 CLIPS_AHEAD = 2048
-# A model of this type is a `Recognizer3D` whose backbone has its weights channels-last.
-CHANNELS_LAST = "ChannelsLastRecognizer3D"
 
 
 def plan_run(
-    config: Recipe, settings: TrainSettings, placement: Placement, *, work_dir: str | os.PathLike
-) -> Recipe:
+    recipe: Config, settings: TrainSettings, placement: Placement, *, work_dir: str | os.PathLike
+) -> Config:
     """Add to a config how this machine trains it.
 
     Args:
-        config: The result of `build_config`; it is not changed.
+        recipe: The result of `build_config`; it is not changed.
         settings: The settings that it was built from.
         placement: Device and processes.
         work_dir: The folder of the training.
@@ -50,38 +39,50 @@ def plan_run(
         EpicError: The batch cannot be split evenly, the device cannot compute in the precision or
             has no BatchNorm over processes, or a val segment has no label.
     """
-    if settings.precision is None and placement.device == "cpu":
-        config = changed(config, at_precision(config, "fp32"))
+    config = copy.deepcopy(recipe)
+    config.work_dir = os.fspath(work_dir)
+    on_cpu = placement.device == "cpu"
+
+    # Precision, and the memory layout of the backbone's weights: docs/evidence/gpu.md says why.
+    if settings.precision is None and on_cpu:
+        set_precision(config, "fp32")
     require_device(config, placement.device)
+    is_last = settings.channels_last
+    if is_last is None:
+        is_last = lies_channels_last(dtype_of(config), placement.device)
+    if config.model.type == "ChannelsLastRecognizer3D" and not is_last:
+        config.model.type = "Recognizer3D"
+
+    # Parts of a batch. An average is updated once a batch, and MMEngine scales the rate by a part.
     parts = _parts(config, settings, placement)
-    hooks = custom_hooks(config)
-    for hook in hooks:
-        if hook.type == "EMAHook":  # It averages once an update, not once a part.
+    config.optim_wrapper.accumulative_counts = parts
+    config.custom_hooks = config.get("custom_hooks") or []
+    for hook in config.custom_hooks:
+        if hook.type == "EMAHook":
             hook.interval = parts
+    if config.get("auto_scale_lr"):
+        config.auto_scale_lr.base_batch_size /= parts
     if settings.compile:
-        hooks.append({"type": "CompileHook"})
-    scale = config.get("auto_scale_lr")
-    changes: Changes = {
-        "work_dir": str(Path(work_dir)),
-        "custom_hooks": hooks,
-        "model.type": _layout(config, settings, placement),
-        "optim_wrapper.accumulative_counts": parts,
-        # MMEngine compares the base with a part of the batch.
-        "auto_scale_lr": scale and {**scale, "base_batch_size": scale.base_batch_size / parts},
-        **_loaders(config, settings, placement, parts),
-        **({} if _has_val(config, settings) else NO_VALIDATION),
-    }
+        config.custom_hooks.append({"type": "CompileHook"})
+
+    # Loaders, and the other processes.
+    if not _has_val(config, settings):
+        config.update(NO_VALIDATION)
+    _plan_loaders(config, settings, placement, parts)
     if placement.processes > 1:
-        # Each forward pass begins with rank 0's BatchNorm statistics, so its checkpoint has all.
-        wrapper = {"type": "MMDistributedDataParallel", "broadcast_buffers": True}
-        wrapper["find_unused_parameters"] = config.get("find_unused_parameters", False)
-        if placement.device == "cpu":
-            wrapper["device_ids"] = None
-        changes |= {"launcher": "pytorch", "model_wrapper_cfg": wrapper}
-    return changed(config, changes)
+        config.launcher = "pytorch"
+        config.model_wrapper_cfg = {
+            "type": "MMDistributedDataParallel",
+            # Each forward pass begins with rank 0's BatchNorm statistics, so its checkpoint has
+            # all.
+            "broadcast_buffers": True,
+            "find_unused_parameters": config.get("find_unused_parameters", False),
+            **({"device_ids": None} if on_cpu else {}),
+        }
+    return config
 
 
-def _parts(config: Recipe, settings: TrainSettings, placement: Placement) -> int:
+def _parts(config: Config, settings: TrainSettings, placement: Placement) -> int:
     """Choose in how many equal parts a process computes its share of a batch.
 
     A part goes through the model at once; MMEngine sums the gradients (`accumulative_counts`). A
@@ -110,7 +111,7 @@ def _parts(config: Recipe, settings: TrainSettings, placement: Placement) -> int
     return asked
 
 
-def require_device(config: Recipe, device: str) -> None:
+def require_device(config: Config, device: str) -> None:
     """Raise EpicError if the device does not support the precision or synced BatchNorm."""
     precision, sync = precision_of(config), bool(config.get("sync_bn"))
     if device == "cpu" and (precision != "fp32" or sync):
@@ -127,9 +128,10 @@ def require_device(config: Recipe, device: str) -> None:
         )
 
 
-def _loaders(config: Recipe, settings: TrainSettings, placement: Placement, parts: int) -> Changes:
-    """Return the changes that set each loader of a process: batch size, workers, prefetching."""
-    changes: Changes = {}
+def _plan_loaders(
+    config: Config, settings: TrainSettings, placement: Placement, parts: int
+) -> None:
+    """Set batch size, workers and prefetching of each loader of a process."""
     for name in present(config, *LOADERS):
         loader = config[name]
         workers = loader.get("num_workers", 0)
@@ -138,36 +140,25 @@ def _loaders(config: Recipe, settings: TrainSettings, placement: Placement, part
         if placement.device == "cuda" and not has_own_number:
             workers = workers_for(usable_cores(), placement.on_node)
         batch_size = max(1, loader.batch_size // (placement.processes * parts))
-        values: Changes = {
+        # A recipe's own values for these win.
+        values = {
+            "pin_memory": placement.device == "cuda",
+            "collate_fn": {"type": "collate_in_one"},
+            # So a stop signal to the process group lets the iteration finish.
+            "worker_init_fn": {"type": "ignore_signals"},
+        }
+        if workers:
+            values["prefetch_factor"] = max(1, min(2, CLIPS_AHEAD // (workers * batch_size)))
+        values |= loader
+        values |= {
             "batch_size": batch_size,
             "num_workers": workers,
             "persistent_workers": workers > 0 and loader.get("persistent_workers", True),
-            # A recipe's own values for these win.
-            "pin_memory": loader.get("pin_memory", placement.device == "cuda"),
-            "collate_fn": loader.get("collate_fn", {"type": "collate_in_one"}),
         }
-        if workers:
-            ahead = max(1, min(2, CLIPS_AHEAD // (workers * batch_size)))
-            values["prefetch_factor"] = loader.get("prefetch_factor", ahead)
-        changes |= {f"{name}.{key}": value for key, value in values.items()}
-    return changes
+        config[name] = values
 
 
-def _layout(config: Recipe, settings: TrainSettings, placement: Placement) -> str:
-    """Choose the type of the model, which decides the memory layout of the backbone's weights.
-
-    It is channels-last, except for fp32 on a GPU: docs/evidence/gpu.md says why. The setting
-    overrides this. A model of any other type keeps its type.
-    """
-    is_last = settings.channels_last
-    if is_last is None:
-        is_last = lies_channels_last(dtype_of(config), placement.device)
-    return (
-        "Recognizer3D" if config.model.type == CHANNELS_LAST and not is_last else config.model.type
-    )
-
-
-def _has_val(config: Recipe, settings: TrainSettings) -> bool:
+def _has_val(config: Config, settings: TrainSettings) -> bool:
     """Whether there are segments to validate on; raise EpicError if one has no label."""
     if settings.split != "train" or not present(config, "val_dataloader"):
         return False

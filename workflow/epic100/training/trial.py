@@ -54,9 +54,9 @@ def trial(request: dict[str, Any], folder: Path) -> None:
     for _ in range(2):
         train(
             training,
-            model,
-            history_path=folder / "training.tsv",
             results=str(folder),
+            model_path=model,
+            history_path=folder / "training.tsv",
             num_verbs=classes.verbs,
             num_nouns=classes.nouns,
             **job,
