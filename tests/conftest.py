@@ -47,7 +47,8 @@ THOROUGH = {
     "training": ["launch", "models", "reference_steps"],
     "video": ["copies", "proxy_dag"],
     "workflow": [
-        *("disturbed_jobs", "environment", "refusals", "runs", "walks", "zoo"),
+        *("disturbed_jobs", "encoders", "environment", "extend", "ffmpeg_lines", "from_frames"),
+        *("refusals", "runs", "walks", "zoo"),
     ],
 }
 THOROUGH_FILES = {

@@ -10,8 +10,6 @@ import pytest
 
 from support.fuzzing import TARGETS, attempt
 
-pytestmark = pytest.mark.slow
-
 
 # The number of inputs, which the readers share. The benchmark benchmarks/fuzz.py goes on for hours.
 @pytest.mark.filterwarnings("ignore")

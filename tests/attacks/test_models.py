@@ -42,8 +42,6 @@ from support.models import MODEL, STEP_LIST, small_weights
 from support.this_process import measured
 from support.tricky_videos import encode
 
-pytestmark = pytest.mark.slow
-
 PAIRS = [(0, 1, 5), (2, 3, 4)]
 SHELL = {"type": "os.system", "command": "touch ran"}
 ABOUT = {"split": "train", "segments": 9, "epochs": 1, "seed": 0, "load_from": None}

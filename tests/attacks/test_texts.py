@@ -232,7 +232,6 @@ def read(path):
     return read_table(path, ("a",), about="a table", delimiter=",")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "content, words",
     [

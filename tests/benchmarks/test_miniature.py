@@ -7,8 +7,6 @@ import pytest
 
 from support.checkout import needs_decord, python
 
-pytestmark = pytest.mark.slow
-
 
 @needs_decord
 def test_each_way_to_read_an_archive_is_measured(tmp_path):

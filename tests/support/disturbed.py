@@ -29,7 +29,6 @@ from epic100.scan import scan_participant
 from epic100.settings.data import ProxySettings, ScanLimits
 from epic100.video.copies import make_proxies
 from epic100.video.index_file import load_indexes
-from epic100.video.sheet import Video
 from support.checkout import CLASSES
 from support.lab import FILES, Lab
 from support.models import predicted
@@ -43,11 +42,6 @@ VARYING = ("samples_per_s", "data_share", "seconds", "bytes")
 TWO_DAYS = 2 * 24 * 3600
 
 
-def videos_of(lab: Lab) -> list[Video]:
-    """List the videos of the participant that jobs work on."""
-    return [video for video in lab.videos.values() if video.participant_id == "P01"]
-
-
 # Each of these functions does the work of a rule. It reads results of the lab and a model, and
 # writes to `out`.
 def annotate(lab: Lab, model: Path, out: Path) -> None:
@@ -58,19 +52,19 @@ def annotate(lab: Lab, model: Path, out: Path) -> None:
 
 
 def scan(lab: Lab, model: Path, out: Path) -> None:
-    index = out / "scan/P01.index.npz"
-    scan_participant(videos_of(lab), lab.root, out / "scan/P01.tsv", index)
+    index = out / "scan/P03.index.npz"
+    scan_participant([lab.videos["P03_07"]], lab.root, out / "scan/P03.tsv", index)
 
 
 def proxy(lab: Lab, model: Path, out: Path) -> None:
     make_proxies(
-        videos_of(lab),
+        [lab.videos["P03_07"]],
         lab.root,
         out / "copies",
-        table=out / "proxies/P01.tsv",
-        index=out / "proxies/P01.index.npz",
-        scan_table=f"{lab.results}/scan/P01.tsv",
-        scan_index=f"{lab.results}/scan/P01.index.npz",
+        table=out / "proxies/P03.tsv",
+        index=out / "proxies/P03.index.npz",
+        scan_table=f"{lab.results}/scan/P03.tsv",
+        scan_index=f"{lab.results}/scan/P03.index.npz",
         settings=ProxySettings(height=48, gop=12, crf=30),
         limits=ScanLimits(),
     )
@@ -91,7 +85,7 @@ def train(lab: Lab, model: Path, out: Path) -> None:
 # before the job runs again, and patterns of its other files.
 JOBS: dict[str, tuple[Callable[[Lab, Path, Path], None], tuple[str, ...], tuple[str, ...]]] = {
     "annotate": (annotate, ("segments/*",), ()),
-    "scan": (scan, ("scan/P01.*",), ()),
+    "scan": (scan, ("scan/P03.*",), ()),
     "proxy": (proxy, ("proxies/*.tsv",), ("proxies/*.npz", "copies/*/*.MP4")),
     "predict": (predict, ("predictions/*.pt",), ()),
     "train": (train, ("results/model.pth", "results/training.tsv"), ()),
@@ -120,7 +114,7 @@ class Run:
         return code, (lines or [""])[-1]
 
     def calls(self) -> list[str]:
-        """List the calls so far, such as "open /a/scan/P01.tsv"."""
+        """List the calls so far, such as "open /a/scan/P03.tsv"."""
         return self._state.with_suffix(".trace").read_text().splitlines()
 
     def _pid(self) -> int:
@@ -143,6 +137,7 @@ class Stage:
         with mock.patch.dict(os.environ, LD_PRELOAD=str(shim), PYTHONDONTWRITEBYTECODE="1"):
             for task in [self.pool.submit(os.getpid) for _ in range(2)]:
                 task.result()
+        self.runs: list[Run] = []
         self._alone: dict[str, tuple[dict[str, bytes], list[str]]] = {}
 
     def alone(self, job: str) -> tuple[dict[str, bytes], list[str]]:
@@ -172,7 +167,8 @@ class Stage:
             "FAIL_ERRNO": str(ERRORS[what]),
         }
         arguments = (JOBS[job][0], (self.lab, self.model, self.folder), variables)
-        return Run(self.pool.submit(_in_fork, *arguments), state)
+        self.runs.append(Run(self.pool.submit(_in_fork, *arguments), state))
+        return self.runs[-1]
 
     def made(self, job: str) -> dict[str, bytes]:
         """Read the files of a job and the temporary files that are left, by name."""

@@ -14,8 +14,6 @@ HERE = "<!-- the errors of the library -->"
 CLASSES = ("EpicError", "DiskError", "DiskFullError")
 # A remedy begins with one of these, such as `; expected 3 to 5`.
 REMEDY = re.compile(r"; |[,;:]? (?=expected )|, (?=or )|: (?=known: )")
-# These messages end with the message of another error.
-OF_ANOTHER = re.compile(r"(^|: |but )\.\.\.$")
 
 
 def text(node: ast.AST) -> str:
@@ -43,15 +41,6 @@ def messages() -> list[str]:
     calls = [node for node in nodes() if isinstance(node, ast.Call) and node.args]
     errors = [call for call in calls if getattr(call.func, "id", "") in CLASSES]
     return sorted({text(call.args[0]) for call in errors} - {"..."})
-
-
-def silent() -> list[str]:
-    """List the messages that name no remedy themselves."""
-    return [
-        message
-        for message in messages()
-        if not REMEDY.search(message) and not OF_ANOTHER.search(message)
-    ]
 
 
 def table() -> str:

@@ -21,6 +21,7 @@ import itertools
 import os
 import random
 import re
+import signal
 import subprocess
 import tempfile
 import time
@@ -30,7 +31,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -203,46 +203,38 @@ def clone():
         yield root
 
 
-def run(root: Path, *words: str, seconds: float) -> tuple[int | None, str]:
-    """Run Python in a clone, and return the exit code (None: not ended in time) and the output."""
-    # Processes of the run are found by the second variable, since no test removes it.
-    variables = {"PYTHONPATH": f"{root}/workflow:{root}/tests", "EPIC100_MUTANT": str(root)}
-    with tempfile.TemporaryFile("w+", errors="replace") as out:
-        process = subprocess.Popen(
-            [root / ".venv/bin/python", *words],
-            cwd=root,
-            env=os.environ | variables,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(max(seconds, 0))
-        code = process.poll()
-        # Jobs of Slurm and processes in sessions of their own may be left.
-        for left in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if str(root.parent) in " ".join([*left.cmdline(), *left.environ().values()]):
-                    left.kill()
-        process.wait()
-        out.seek(0)
-        return code, out.read()
-
-
 def judge(mutant: Mutant, seconds: float) -> None:
     """Run the nearest tests of a mutant until one fails, and note the result."""
     start = time.monotonic()
     with clone() as root:
         (root / mutant.path).write_text(mutant.texts(root)[1], encoding="utf-8")
         words = (*PYTEST, "-x", "-p", "tools.mutants", *nearest(root, mutant.path))
-        code, output = run(root, *words, seconds=seconds)
+        variables = {"PYTHONPATH": f"{root}/workflow:{root}/tests"}
+        with (root.parent / "output").open("w+", errors="replace") as out:
+            process = subprocess.Popen(
+                [root / ".venv/bin/python", *words],
+                cwd=root,
+                env=os.environ | variables,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(seconds)
+            code = process.poll()
+            # Processes that tests have started may be left.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            out.seek(0)
+            output = out.read()
     mutant.state = "found" if code else "survived"
     # If pytest was ended, the last test that began is named.
-    ended = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE)
+    failed = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE)
     began = re.findall(r"^(tests/\S+::\S+)", output, re.MULTILINE)
     if code != 0:
-        mutant.test = [*ended[:1], *began[-1:], "at import"][0]
+        mutant.test = [*failed[:1], *began[-1:], "at import"][0]
     if code is None:
         mutant.test = f"not found within {seconds:.0f} s by its nearest tests, to {mutant.test}"
     mutant.seconds = time.monotonic() - start

@@ -22,8 +22,6 @@ from support.checkout import lacks
 from support.disturbed import JOBS, Stage
 from support.fuzzing import TARGETS
 
-pytestmark = pytest.mark.slow
-
 # These jobs are tested each time with this number of failing calls, the others weekly with three.
 OFTEN = {"annotate": 3, "scan": 5}
 
@@ -36,6 +34,9 @@ def stage(lab, model, tmp_path_factory):
     stage = Stage(lab, model, tmp_path_factory.mktemp("disturbed"))
     with stage.pool:
         yield stage
+        # After a failed test a job may be halted.
+        for job in stage.runs:
+            job.end()
 
 
 def places(calls):

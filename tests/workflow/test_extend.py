@@ -26,8 +26,6 @@ from support.checkout import ROOT
 from support.small_runs import copy_results, job, settings
 from support.zoo import shrunk
 
-pytestmark = pytest.mark.slow
-
 PAGE = (ROOT / "docs/extend.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"(?ms)^## (.+?)\n(.*?)(?=^## |\Z)", PAGE))
 

@@ -4,15 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
-
 from epic100.video.reader import VideoReader
 from epic100.video.scan_table import read_scan_table
 from support.archive import VIDEOS, configure, run, said
 from support.small_runs import SMALL
 from support.tricky_videos import frame_file, pack, write_frames
-
-pytestmark = pytest.mark.slow
 
 SETTINGS = {
     "train": {

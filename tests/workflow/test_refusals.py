@@ -13,8 +13,6 @@ from support.crafted import saved
 from support.failing_server import status
 from support.small_runs import built
 
-pytestmark = pytest.mark.slow
-
 DEMO = "config/x3d_demo.py"
 MODEL = "results/model.pth"
 

@@ -11,8 +11,6 @@ from support.checkout import ROOT, rows_of
 from support.models import save_random_model
 from support.small_runs import SMALL
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def with_models(cleaned):

@@ -236,7 +236,6 @@ then echo "    job_state = F"; echo "    Exit_status = $(cat {ends}/$number)"
 else echo "    job_state = R"; fi"""
 
 
-@pytest.mark.slow
 def test_the_profile_of_the_page_runs_jobs_with_the_threads_of_their_rules(archive, tmp_path):
     blocks = re.findall(r"```(yaml|sh)\n(.*?)```", OTHER_CLUSTERS, re.DOTALL)
     places = {name: tmp_path / name for name in ("jobs", "ends", "bin", "pbs")}

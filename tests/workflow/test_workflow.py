@@ -42,17 +42,24 @@ def first_videos(participant, number):
     return [video for video in OFFICIAL if video.participant_id == participant][:number]
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """The official names, with a segment of each video, and two finished models."""
-    write_official_files(OFFICIAL, tmp_path / "annotations")
+@pytest.fixture(scope="module")
+def official(tmp_path_factory):
+    """The official names, with a segment of each video, and two finished models; to be copied."""
+    folder = tmp_path_factory.mktemp("official")
+    write_official_files(OFFICIAL, folder / "annotations")
     for number, name in enumerate(("a.pth", "b.pth")):
         weights = {"weight": torch.full((1,), float(number))}
         model = TrainedModel(
             weights, [(0, 1, 1)], num_verbs=97, num_nouns=300, config={}, trained_on={}
         )
-        save_model(model, tmp_path / name)
-    return tmp_path
+        save_model(model, folder / name)
+    return folder
+
+
+@pytest.fixture
+def folder(official, tmp_path):
+    """A copy of that folder."""
+    return shutil.copytree(official, tmp_path, dirs_exist_ok=True)
 
 
 @pytest.fixture
