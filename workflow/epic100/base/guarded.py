@@ -247,11 +247,9 @@ def _raise_if_overdue(pid: int, report: Report, order: Order, passed: float, sil
 
 def _too_long(order: Order, is_total: bool) -> FileError:
     """Make the error for the limit on the total time (`is_total`), or on stalling."""
-    return FileError(
-        f"not read within {order.total_seconds:g} s"
-        if is_total
-        else f"no progress in {order.stall_seconds:g} s"
-    )
+    if is_total:
+        return FileError(f"not read within {order.total_seconds:g} s")
+    return FileError(f"no progress in {order.stall_seconds:g} s")
 
 
 def _outcome(report: Report, code: int, order: Order) -> Any:
@@ -280,9 +278,9 @@ def _outcome(report: Report, code: int, order: Order) -> Any:
         raise ProcessError(f"its process left no result: {report.content or f'exit code {code}'}")
     if -code == signal.SIGXCPU:
         raise _too_long(order, report.is_last)
-    raise FileError(
-        f"reading it crashed ({name})" if code < 0 else f"reading it failed: exit code {code}"
-    )
+    if code < 0:
+        raise FileError(f"reading it crashed ({name})")
+    raise FileError(f"reading it failed: exit code {code}")
 
 
 def serve() -> NoReturn:
@@ -290,57 +288,39 @@ def serve() -> NoReturn:
     pipe, parent, memory_mib = map(int, sys.argv[1:])
     end_with_parent(parent)
     report = Report()
+
+    def send(outcome: str, content: object) -> None:
+        """Write a line to the pipe; its content may hold plain values and arrays."""
+        words = [report.frames, report.is_last, outcome, content]
+        with open(pipe, "wb", closefd=False) as file:
+            file.write(json.dumps(words, default=lambda array: array.tolist()).encode() + b"\n")
+
+    def progress(frames: int) -> None:
+        """Allow `stall_seconds` more of computing, up to `total_seconds`, and report it."""
+        if frames > report.frames:
+            stall_limit = time.process_time() + order.stall_seconds
+            # The limit is an integer of seconds of CPU time since the process began, rounded up.
+            limit_process({resource.RLIMIT_CPU: int(min(stall_limit, order.total_seconds)) + 1})
+            report.frames, report.is_last = int(frames), stall_limit > order.total_seconds
+            send("", None)
+
     try:
-        order = pickle.load(sys.stdin.buffer)  # noqa: S301
+        order: Order = pickle.load(sys.stdin.buffer)  # noqa: S301
         order.total_seconds += time.process_time()  # The imports do not count.
         limit_process(
             {resource.RLIMIT_CORE: 0, resource.RLIMIT_AS: memory_mib << 20 or sys.maxsize}
         )
-        progress = partial(_allow_more, order, pipe, report)
         progress(0)
-        _send(pipe, report, "value", order.function(progress=progress))
+        send("value", order.function(progress=progress))
     except MemoryError:  # FFmpeg's error of memory is one, too.
-        _send(pipe, report, "file", f"reading it asks for more than {memory_mib} MiB of memory")
+        send("file", f"reading it asks for more than {memory_mib} MiB of memory")
     except av.error.FFmpegError as error:  # This comes before OSError, since some are one.
-        _send(pipe, report, "file", f"reading it failed: {error.strerror or type(error).__name__}")
+        send("file", f"reading it failed: {error.strerror or type(error).__name__}")
     except (DiskError, OSError) as error:
-        _send(pipe, report, "machine", str(error))
+        send("machine", str(error))
     except EpicError as error:
-        _send(pipe, report, "file", str(error))
+        send("file", str(error))
     except Exception:
-        _send(
-            pipe,
-            report,
-            "machine",
-            f"an error of ours, not of the file; please report it:\n{traceback.format_exc()}",
-        )
+        trace = traceback.format_exc()
+        send("machine", f"an error of ours, not of the file; please report it:\n{trace}")
     os._exit(0)  # No thread and no handler of a library goes on.
-
-
-def _allow_more(order: Order, pipe: int, report: Report, frames: int) -> None:
-    """Allow `stall_seconds` more of computing after progress, up to `total_seconds`, and report it.
-
-    Args:
-        order: The call.
-        pipe: Descriptor of the pipe for reports.
-        report: The report so far, which is changed.
-        frames: The number of frames done.
-    """
-    if frames > report.frames:
-        stall_limit = time.process_time() + order.stall_seconds
-        # The limit is an integer of seconds of CPU time since the process began, rounded up.
-        limit_process({resource.RLIMIT_CPU: int(min(stall_limit, order.total_seconds)) + 1})
-        report.frames, report.is_last = int(frames), stall_limit > order.total_seconds
-        _send(pipe, report, "", None)
-
-
-def _send(pipe: int, report: Report, outcome: str, content: object) -> None:
-    """Write a report to a pipe; its content may hold plain values and arrays."""
-    with open(pipe, "wb", closefd=False) as file:
-        file.write(
-            json.dumps(
-                [report.frames, report.is_last, outcome, content],
-                default=lambda array: array.tolist(),
-            ).encode()
-            + b"\n"
-        )

@@ -109,8 +109,9 @@ def named_tensors(content: Any) -> dict[str, torch.Tensor]:
     PySlowFast's checkpoints call it `model_state`. The prefix `module.` that distributed training
     adds to each name is removed.
     """
-    is_dict = isinstance(content, dict)
-    state = content.get("state_dict", content.get("model_state", content)) if is_dict else {}
+    state = content
+    if isinstance(content, dict):
+        state = content.get("state_dict", content.get("model_state", content))
     return {
         name.removeprefix("module."): value
         for name, value in (state.items() if isinstance(state, dict) else ())
@@ -139,22 +140,10 @@ def require_finite(path: str | os.PathLike, tensors: Mapping[str, torch.Tensor])
 
 @dataclass
 class _ProcessLimits:
-    """Limits for `guarded.call`; the called function limits its memory itself (`limit_memory`)."""
+    """Limits for `guarded.call`; the called function limits its memory itself."""
 
     stall_seconds: float
     memory_mib: int = 0
-
-
-def limit_memory(size: int) -> None:
-    """Limit the memory of this process, the size of the files it writes, and its threads.
-
-    Args:
-        size: Bytes of the file that is read; the limits grow with it.
-    """
-    torch.set_num_threads(1)  # Each thread would take address space.
-    extra_bytes = SPARE_BYTES + MAX_EXPANSION * size
-    memory_limit = psutil.Process().memory_info().vms + extra_bytes
-    limit_process({resource.RLIMIT_AS: memory_limit, resource.RLIMIT_FSIZE: extra_bytes})
 
 
 def _write_plain(
@@ -172,12 +161,17 @@ def _write_plain(
         FileError: The file is wrong.
         DiskError: The disk fails.
     """
+    torch.set_num_threads(1)  # Each thread would take address space.
+    # A longer file may need more memory, and more bytes for what is written.
     size = os.path.getsize(source)
-    limit_memory(size)
+    extra_bytes = SPARE_BYTES + MAX_EXPANSION * size
+    memory_limit = psutil.Process().memory_info().vms + extra_bytes
+    limit_process({resource.RLIMIT_AS: memory_limit, resource.RLIMIT_FSIZE: extra_bytes})
     try:
         content = _load(source, weights_alone)
-        if weights_alone and isinstance(content, dict) and any(key in content for key in WEIGHTS):
-            content = {key: content[key] for key in WEIGHTS if key in content}
+        if weights_alone and isinstance(content, dict):
+            weights = {key: content[key] for key in WEIGHTS if key in content}
+            content = weights or content
         torch.save(_Reducer(size, weights_alone).plain(content), target)
     except DiskError:
         raise
@@ -201,16 +195,16 @@ def _load(source: str, drop_objects: bool) -> Any:
         # Other files are pickles, from torch before 1.6 or from any program.
         if not is_zip and (content := _Unpickler(file).load()) != torch.serialization.MAGIC_NUMBER:
             return content
-    names = []
+    # Each name of another class, and the plain class whose objects are used instead.
+    replacements: dict[str, type] = {}
     if is_zip and drop_objects:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(source)
-    replacements: dict[str, type] = {name: _Placeholder for name in names if name not in NUMPY}
+        replacements = dict.fromkeys({*names} - NUMPY.keys(), _Placeholder)
     while True:
-        placeholders = [
-            (type(name, (_Placeholder,), {"replacement": replacement}), name)
-            for name, replacement in replacements.items()
-        ]
-        allowed: list[Any] = [*((value, name) for name, value in NUMPY.items()), *placeholders]
+        allowed: list[Any] = [(stand_in, name) for name, stand_in in NUMPY.items()]
+        for name, replacement in replacements.items():
+            placeholder = type(name, (_Placeholder,), {"replacement": replacement})
+            allowed.append((placeholder, name))
         try:
             with torch.serialization.safe_globals(allowed):
                 return torch.load(source, map_location="cpu", weights_only=True, mmap=False)
@@ -280,7 +274,11 @@ class _PlainType:
 
 
 class _PlainArray:
-    """An array as its pickle describes it."""
+    """An array as its pickle describes it.
+
+    Attributes:
+        content: A tensor of the numbers, or nested lists of the text; of no axis, one value.
+    """
 
     def __init__(self, *empty: Any) -> None:
         """Begin an array, whose state follows.
@@ -288,8 +286,7 @@ class _PlainArray:
         Args:
             *empty: The class, shape and type of an empty array, which are not used.
         """
-        self._array = np.zeros(0)
-        self._objects: list | None = None
+        self.content: Any = torch.zeros(0, dtype=torch.float64)
 
     def __setstate__(self, state: Any) -> None:
         """Take the version, the shape, the type, whether columns come first, and the bytes."""
@@ -298,18 +295,14 @@ class _PlainArray:
             # PySlowFast has texts as objects. The list is checked value by value, as any other.
             if not isinstance(data, list) or len(shape) != 1:
                 raise TensorFileError("holds an array of objects; expected one list of texts")
-            self._objects = data
+            self.content = data
             return
         values = np.frombuffer(data, plain_type.dtype)
-        self._array = values.reshape(shape, order="F" if columns_first else "C")
-
-    def content(self) -> Any:
-        """Return a tensor of the numbers, or nested lists of the text; of no axis, one value."""
-        if self._objects is not None:
-            return self._objects
-        if self._array.dtype.kind in "US" or self._array.ndim == 0:
-            return self._array.tolist()
-        return torch.from_numpy(self._array.astype(self._array.dtype.newbyteorder("=")))
+        array = values.reshape(shape, order="F" if columns_first else "C")
+        if array.dtype.kind in "US" or array.ndim == 0:
+            self.content = array.tolist()
+        else:
+            self.content = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
 
 
 def _from_buffer(data: Any, plain_type: _PlainType, shape: Any, order: str) -> _PlainArray:
@@ -329,15 +322,12 @@ NUMPY: dict[str, Any] = {
     "_codecs.encode": codecs.encode,
     "numpy.ndarray": _PlainArray,
     "numpy.dtype": _PlainType,
-    **{
-        f"{core}.{name}": stand_in
-        for core in ("numpy.core", "numpy._core")
-        for name, stand_in in {
-            "multiarray._reconstruct": _PlainArray,
-            "multiarray.scalar": _number,
-            "numeric._frombuffer": _from_buffer,
-        }.items()
-    },
+    "numpy.core.multiarray._reconstruct": _PlainArray,
+    "numpy._core.multiarray._reconstruct": _PlainArray,
+    "numpy.core.multiarray.scalar": _number,
+    "numpy._core.multiarray.scalar": _number,
+    "numpy.core.numeric._frombuffer": _from_buffer,
+    "numpy._core.numeric._frombuffer": _from_buffer,
 }
 
 
@@ -381,7 +371,7 @@ class _Reducer:
         if self._values_left < 0 or depth > DEEPEST:
             raise TensorFileError("holds more values than its bytes, or lists too deep in lists")
         if isinstance(value, _PlainArray):
-            value = value.content()
+            value = value.content
         if isinstance(value, torch.Tensor):
             return self._own_values(value)
         if isinstance(value, Mapping):

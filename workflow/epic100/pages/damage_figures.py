@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from epic100.base.errors import time_unit
 from epic100.pages.figure_style import (
     BLACK,
     GREEN,
@@ -26,6 +25,7 @@ from epic100.pages.figure_style import (
     legend_on_top,
     name_rows,
     say_nothing_to_show,
+    time_unit,
 )
 from epic100.video.scan_table import DAMAGED, MISSING, OK, UNREADABLE, ScanRow, ranges_of
 from epic100.video.sheet import Video

@@ -155,3 +155,21 @@ def say_nothing_to_show(figure: Figure, why: str) -> None:
 def short(text: str, length: int = 18) -> str:
     """Cut a text to `length` characters, the last of which is `…` then."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def time_unit(seconds: float) -> tuple[str, int]:
+    """Return the unit that suits a duration, as its name and its length in seconds.
+
+    It is the largest unit of which the duration has at least two: 90 minutes are `minutes`.
+    """
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return unit, size
+    return "seconds", 1
+
+
+def in_words(seconds: float) -> str:
+    """Format a duration in days, hours, minutes or seconds: `45 seconds`, `2.5 hours`."""
+    unit, unit_seconds = time_unit(seconds)
+    decimals = 0 if unit == "seconds" else 1
+    return f"{seconds / unit_seconds:.{decimals}f} {unit}"

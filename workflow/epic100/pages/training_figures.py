@@ -7,14 +7,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from epic100.base.errors import in_words, time_unit
 from epic100.pages.figure_style import (
     BLACK,
     BLUE,
     ORANGE,
     TASK_COLOURS,
     drawing,
+    in_words,
     say_nothing_to_show,
+    time_unit,
     title_and_legend,
 )
 
