@@ -43,7 +43,7 @@ from mmengine.registry import init_default_scope
 from tables import machine, markdown
 
 import epic100.mmaction  # noqa: F401
-from epic100.video.index_file import index_path, load_index
+from epic100.video.index import index_path, load_index
 
 CLIP, INTERVAL, WARM_UP = 13, 6, 2
 # The logarithm of a segment's seconds has this mean and this deviation.

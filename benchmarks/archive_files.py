@@ -16,9 +16,9 @@ import matplotlib
 import numpy as np
 
 from epic100.settings.data import ProxySettings
+from epic100.video.build_index import build_index
 from epic100.video.copy_encoder import write_proxy
-from epic100.video.index import build_index
-from epic100.video.index_file import write_indexes
+from epic100.video.index import write_indexes
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support.packets import CodedFrame, later, write_film

@@ -52,10 +52,10 @@ from damage_ways import (
 from tables import machine, markdown
 
 from epic100.base.errors import EpicError
-from epic100.scan import scan_participant
+from epic100.scan.participant import scan_participant
 from epic100.scan.worker import scan_file
-from epic100.video.index import build_index
-from epic100.video.index_file import load_index
+from epic100.video.build_index import build_index
+from epic100.video.index import load_index
 from epic100.video.reader import VideoReader
 from epic100.video.scan_table import DAMAGED, OK
 from epic100.video.sheet import Video

@@ -14,7 +14,7 @@ from typing import Any
 from epic100.minikitchen import write_video
 from epic100.minikitchen.damage import coded_data, truncate
 from epic100.scan.worker import scan_file
-from epic100.video.index import build_index
+from epic100.video.build_index import build_index
 from epic100.video.sheet import Video
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

@@ -28,8 +28,8 @@ from archive_files import repeated
 from tables import machine
 
 from epic100.minikitchen import write_video
-from epic100.scan import scan_participant
-from epic100.video.index import build_index
+from epic100.scan.participant import scan_participant
+from epic100.video.build_index import build_index
 from epic100.video.scan_table import OK
 from epic100.video.sheet import Video
 

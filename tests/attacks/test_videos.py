@@ -17,9 +17,9 @@ from epic100.base.errors import EpicError
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.clips.defects import time_limit
 from epic100.clips.transforms import READERS, OpenSegment
-from epic100.scan import scan_participant
+from epic100.scan.participant import scan_participant
 from epic100.settings.data import ScanLimits
-from epic100.video.index import build_index
+from epic100.video.build_index import build_index
 from epic100.video.mp4_copy import make_copy
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.sheet import Video

@@ -16,7 +16,7 @@ from epic100.clips.transforms import DecodeSegment, OpenSegment
 from epic100.data.pairs import read_pairs
 from epic100.data.segment_list import read_segments
 from epic100.minikitchen.damage import zero_block
-from epic100.video.index import build_index
+from epic100.video.build_index import build_index
 from epic100.video.reader import FrameError
 from support.checkout import DECODERS
 from support.tricky_videos import encode

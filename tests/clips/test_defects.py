@@ -15,7 +15,7 @@ from epic100.base import disk
 from epic100.base.errors import EpicError
 from epic100.base.stop import ended_workers_are_errors
 from epic100.clips.dataset import EpicSegmentVideoDataset
-from epic100.video.index_file import load_indexes
+from epic100.video.index import load_indexes
 from support.small_runs import copy_results
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ from epic100.clips.published_frames import RULES, PublishedFrames
 from epic100.clips.transforms import DecodeSegment, OpenSegment
 from epic100.data.annotations import frames_between
 from epic100.model.published import published
-from epic100.video.index import build_index
+from epic100.video.build_index import build_index
 from support.checkout import DECODERS
 from support.tricky_videos import encode
 

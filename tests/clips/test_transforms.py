@@ -19,7 +19,7 @@ from epic100.base.errors import EpicError
 from epic100.clips.crop import Crop
 from epic100.clips.dataset import EpicSegmentVideoDataset, SamplesByValue, collate_in_one
 from epic100.clips.transforms import DecodeSegment, OpenSegment
-from epic100.video.index import build_index
+from epic100.video.build_index import build_index
 from epic100.video.reader import FrameError
 from support.checkout import DECODERS
 from support.this_process import apart

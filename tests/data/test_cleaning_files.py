@@ -10,7 +10,7 @@ from epic100.base.errors import EpicError
 from epic100.data.cleaning import join_train_and_val
 from epic100.data.pairs import read_pairs
 from epic100.data.segment_list import read_segments, write_segments
-from epic100.video.index_file import write_indexes
+from epic100.video.index import write_indexes
 from epic100.video.scan_table import ScanRow, write_scan_table
 from support.lab import SHEET, VIDEOS, annotate, clean_lists
 

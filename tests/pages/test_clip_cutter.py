@@ -8,8 +8,8 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.pages.clip_cutter import Clip, cut_video
-from epic100.video.containers import boxes_of
-from epic100.video.index import build_index
+from epic100.video.build_index import build_index
+from epic100.video.ffmpeg import boxes_of
 from epic100.video.reader import VideoReader
 from support.packets import rewrite
 from support.tricky_videos import encode, turn

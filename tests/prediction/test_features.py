@@ -15,7 +15,7 @@ from epic100.model.forward import pooled_features
 from epic100.model.model_file import load_model
 from epic100.prediction.encoder import encode_clips
 from epic100.prediction.features import read_features
-from epic100.scan import scan_participant
+from epic100.scan.participant import scan_participant
 from epic100.video.sheet import Video
 from support.checkout import ROOT, rows_of
 from support.models import MODEL, predicted

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from epic100.scan.clock import FAR_SECONDS, clock_finding
-from epic100.video.index import build_index
+from epic100.scan.damage import FAR_SECONDS, clock_finding
+from epic100.video.build_index import build_index
 from support.damage import flip, place_of
 from support.packets import drop_packets, repeat_group, rewrite
 from support.scanned import inspect

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from epic100.scan.clock import clock_finding
+from epic100.scan.damage import clock_finding
 from support.damage import overwrite
 from support.packets import drop_packets
 from support.scanned import inspect

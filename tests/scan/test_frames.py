@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from epic100.minikitchen.damage import truncate
-from epic100.scan.clock import clock_finding
+from epic100.scan.damage import clock_finding
+from epic100.scan.frames import list_frames
 from epic100.scan.participant import Result, scan_participant
 from epic100.scan.worker import scan_file
-from epic100.video.frames import list_frames
-from epic100.video.index_file import load_index
+from epic100.video.index import VideoIndex, load_index
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
@@ -36,7 +36,8 @@ def folder(tmp_path) -> Path:
 
 def scan(path: Path, video: Video = VIDEO) -> Result:
     """Scan frames in this process."""
-    return Result.of(scan_file(path, video, 2**24, lambda count: None))
+    answer = scan_file(path, video, 2**24, lambda count: None)
+    return Result(ScanRow.of(answer["row"]), VideoIndex.from_arrays(answer["arrays"]))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,9 @@ def scan_lab(root: Path) -> tuple[list[ScanRow], list[str]]:
 def test_other_names_are_no_frames(folder):
     for name in ("frame_0000000000.jpg", "frame_1.jpg", "img_0000000001.jpg", "notes.txt"):
         shutil.copy(frame_file(folder, 0), folder / name)
-    assert len(list_frames(folder).packets) == len(list_frames(pack(folder)).packets) == FRAMES
+    for source in (folder, pack(folder)):
+        packets, _ = list_frames(source)
+        assert len(packets) == FRAMES
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,8 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import truncate, zero_block
 from epic100.settings.data import SECONDS_PER_SECOND, ScanLimits
-from epic100.video.index import build_index
-from epic100.video.index_file import load_index
-from epic100.video.jobs import read_stored_result, store_result
+from epic100.video.build_index import build_index
+from epic100.video.index import load_index, read_stored_result, store_result
 from epic100.video.scan_table import read_scan_table
 from support.decoder_stand_in import SECONDS, ShortVideos
 from support.packets import rewrite

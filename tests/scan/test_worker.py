@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from epic100.minikitchen.damage import flip_bits, truncate
-from epic100.video.index import build_index
+from epic100.video.build_index import build_index
 from epic100.video.reader import VideoReader
 from support.damage import (
     harmed,

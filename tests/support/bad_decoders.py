@@ -113,7 +113,7 @@ def take(mib: int, progress) -> int:
 
 def read_without_limits(progress) -> None:
     """Index a film where the system rejects each change of a limit."""
-    from epic100.video.index import index_packets
+    from epic100.video.build_index import index_packets
     from support.tricky_videos import encode
 
     def reject(*arguments: object) -> None:

@@ -8,7 +8,7 @@ import av
 import numpy as np
 
 from epic100.minikitchen.damage import coded_data
-from epic100.video.index import build_index
+from epic100.video.build_index import build_index
 from support.packets import decoded
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from epic100.scan import scan_participant
+from epic100.scan.participant import scan_participant
 from epic100.scan.worker import scan_file
 from epic100.video.sheet import Video
 from support.bad_decoders import Orders

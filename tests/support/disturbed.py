@@ -25,10 +25,10 @@ import torch
 from epic100.base.log import rule_log
 from epic100.data.annotations import index_segments, read_annotations
 from epic100.data.segment_list import write_segments
-from epic100.scan import scan_participant
+from epic100.scan.participant import scan_participant
 from epic100.settings.data import ProxySettings, ScanLimits
 from epic100.video.copies import make_proxies
-from epic100.video.index_file import load_indexes
+from epic100.video.index import load_indexes
 from support.checkout import CLASSES
 from support.lab import FILES, Lab
 from support.models import predicted

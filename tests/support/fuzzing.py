@@ -27,8 +27,8 @@ from epic100.data.segment_list import read_segments
 from epic100.model.model_file import TrainedModel, load_model, save_model, test_pipeline_of
 from epic100.model.untrusted import clean_model, clean_pipeline, parse_config
 from epic100.prediction.features import Features, read_features, write_features
-from epic100.scan.h264 import slice_header
-from epic100.scan.h264_stream import H264Stream
+from epic100.scan.h264 import CodedStream, slice_header
+from epic100.scan.nal import length_size_of, nal_units
 from epic100.scoring.predictions import (
     complete_scores,
     read_predictions,
@@ -37,11 +37,9 @@ from epic100.scoring.predictions import (
 )
 from epic100.scoring.submission_check import check
 from epic100.scoring.submission_file import read_submission, read_zip, write_zip
-from epic100.video.containers import boxes_of
-from epic100.video.index import build_index
-from epic100.video.index_file import load_index, write_indexes
-from epic100.video.jobs import read_stored_result, store_result
-from epic100.video.nal import length_size_of, nal_units
+from epic100.video.build_index import build_index
+from epic100.video.ffmpeg import boxes_of
+from epic100.video.index import load_index, read_stored_result, store_result, write_indexes
 from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
 from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES
@@ -207,9 +205,9 @@ def _read_submission(path: Path) -> object:
 
 def _read_h264(path: Path) -> object:
     data = path.read_bytes()
-    stream = H264Stream(data)
     list(nal_units(data, length_size_of("h264", data)))
-    return slice_header(data[6:], stream.settings)
+    settings = CodedStream("h264", data).settings
+    return settings and slice_header(data[6:], settings)
 
 
 def _read_boxes(path: Path) -> object:

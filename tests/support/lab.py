@@ -9,7 +9,7 @@ from epic100.data.annotations import index_segments, read_annotations
 from epic100.data.cleaning import clean
 from epic100.data.segment_list import write_segments
 from epic100.minikitchen import write_annotations, write_video
-from epic100.scan import scan_participant
+from epic100.scan.participant import scan_participant
 from epic100.settings.data import Participants
 from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES, ROOT

@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from epic100.base.guarded import FileError
-from epic100.scan.participant import Result
 from epic100.scan.worker import scan_file
-from epic100.video.facts import StreamFacts
+from epic100.video.build_index import measured_rate
 from epic100.video.ffmpeg import MAX_PIXELS
-from epic100.video.index import VideoIndex, measured_rate
-from epic100.video.packet_table import PACKET
+from epic100.video.index import PACKET, StreamFacts, VideoIndex
 from epic100.video.scan_table import UNREADABLE, ScanRow
 from epic100.video.sheet import Video
 
@@ -28,10 +26,10 @@ def inspect(
     """Scan a file, and return its row of the scan table and its index (None: unreadable)."""
     video = Video(video_id, "", "", fps, seconds)
     try:
-        result = Result.of(scan_file(path, video, max_pixels, progress))
+        answer = scan_file(path, video, max_pixels, progress)
     except FileError as error:
         return ScanRow(video_id, UNREADABLE, reason=str(error)), None
-    return result.row, result.index
+    return ScanRow.of(answer["row"]), VideoIndex.from_arrays(answer["arrays"])
 
 
 def index_at(times, unit: Fraction, every: int = 10**9) -> VideoIndex:

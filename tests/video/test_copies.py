@@ -14,7 +14,7 @@ from epic100.minikitchen.damage import zero_block
 from epic100.settings.data import ProxySettings, ScanLimits
 from epic100.video.copies import make_proxies
 from epic100.video.copy_encoder import copy_video
-from epic100.video.index_file import load_index
+from epic100.video.index import load_index
 from epic100.video.reader import VideoReader
 from epic100.video.scan_table import write_scan_table
 from support.bad_decoders import Orders

@@ -11,10 +11,10 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
+from epic100.scan.nal import IDR, SLICE, nal_units
 from epic100.settings.data import ProxySettings
+from epic100.video.build_index import build_index
 from epic100.video.copy_encoder import check_copy, write_proxy
-from epic100.video.index import build_index
-from epic100.video.nal import IDR, SLICE, nal_units
 from epic100.video.reader import VideoReader
 from support.damage import packets_of
 from support.packets import later, rewrite

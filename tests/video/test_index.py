@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.video.index import FrameError, build_index
-from epic100.video.index_file import find_index, load_index, load_indexes, write_indexes
+from epic100.video.build_index import build_index
+from epic100.video.index import FrameError, find_index, load_index, load_indexes, write_indexes
 from epic100.video.reader import VideoReader
 from support.packets import decoded
 from support.scanned import index_at, inspect

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from epic100.base import disk
+from epic100.base.disk import WatchedFile
 from epic100.base.errors import DiskError
 from epic100.scan.h264 import parse_sps
-from epic100.video.index import VideoIndex, build_index
-from epic100.video.kept import SharedCaches
-from epic100.video.nal import Bits, SetRecord, escaped
-from epic100.video.packets import DirectPackets
-from epic100.video.reader import FrameError, VideoReader
+from epic100.scan.nal import Bits, SetRecord, escaped
+from epic100.video.build_index import build_index
+from epic100.video.index import VideoIndex
+from epic100.video.packets import read_packets
+from epic100.video.reader import FrameError, SharedCaches, VideoReader
 from support.damage import flip, overwrite
 from support.packets import decoded
 from support.scanned import inspect
@@ -77,8 +78,10 @@ def test_frames_behind_other_parameter_sets_than_the_header_has_are_damaged(code
 def test_packets_on_which_no_wanted_frame_depends_are_not_decoded(undamaged, name, all_are_decoded):
     index = build_index(undamaged[name])
     wanted = int(index.pts[20])
-    packets = DirectPackets(undamaged[name], index, SharedCaches())
-    decoded_times = [packet.pts for packet, _ in packets.from_key(0, {wanted})]
+    stop = int(index.packets["frame"][20]) + 1
+    with WatchedFile(undamaged[name]) as file:
+        packets = list(read_packets(undamaged[name], file, index, 0, stop, {wanted}))
+    decoded_times = [packet.pts for packet, _ in packets]
     assert decoded_times[-1] == wanted
     times = index.packets["pts"].tolist()
     assert (decoded_times == times[: times.index(wanted) + 1]) == all_are_decoded
@@ -90,7 +93,7 @@ def open_descriptors() -> int:
 
 
 def test_few_files_stay_open(undamaged, monkeypatch):
-    monkeypatch.setattr("epic100.video.kept.MAX_FILES", 3)
+    monkeypatch.setattr("epic100.video.reader.MAX_FILES", 3)
     names = ["b_frames", "cavlc", "b_frames", "hevc", "444", "10_bit"]
     indexes = {name: build_index(undamaged[name]) for name in names}
     # Files that earlier tests left are closed now, not later.

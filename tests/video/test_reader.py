@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from epic100.clips.transforms import DecordReader
+from epic100.video.build_index import build_index
 from epic100.video.ffmpeg import packet_of
-from epic100.video.index import build_index
-from epic100.video.kept import SharedCaches
-from epic100.video.reader import FrameError, VideoReader
+from epic100.video.reader import FrameError, SharedCaches, VideoReader
 from epic100.video.window import Window
 from support.checkout import needs_decord
 from support.damage import overwrite, packets_of

@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from epic100.video.kept import SharedCaches
-from epic100.video.reader import VideoReader
+from epic100.video.reader import SharedCaches, VideoReader
 from epic100.video.window import FrameConverter, Window
 
 # Each pixel of this frame, [360, 640, 3], has its own colours.

@@ -7,8 +7,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from epic100.video.build_index import build_index
 from epic100.video.ffmpeg import COPY, ENCODE, ENCODE_STEADY
-from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
 from support.checkout import ROOT, call
 from support.damage import number_at, place_of

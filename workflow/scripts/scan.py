@@ -1,7 +1,7 @@
 """Rule scan: every frame of a participant's videos -> scan table and frame indexes."""
 
 from epic100.base.log import rule_log
-from epic100.scan import scan_participant
+from epic100.scan.participant import scan_participant
 from epic100.settings.data import ScanLimits
 from epic100.video.sheet import Video
 

@@ -36,7 +36,7 @@ from epic100.clips.defects import BrokenClips, time_limit
 from epic100.clips.transforms import OpenSegment
 from epic100.data.pairs import read_pairs
 from epic100.data.segment_list import NO_LABEL, SECONDS, read_segments
-from epic100.video.index_file import find_index
+from epic100.video.index import find_index
 from epic100.video.reader import FrameError
 from epic100.video.sheet import find_files
 

@@ -22,11 +22,10 @@ from mmcv.transforms import BaseTransform
 
 from epic100.base.errors import EpicError
 from epic100.clips.crop import Crop
+from epic100.video.build_index import build_index
 from epic100.video.ffmpeg import opened
-from epic100.video.index import VideoIndex, build_index
-from epic100.video.index_file import find_index
-from epic100.video.kept import SharedCaches
-from epic100.video.reader import FrameError, VideoReader
+from epic100.video.index import VideoIndex, find_index
+from epic100.video.reader import FrameError, SharedCaches, VideoReader
 from epic100.video.window import Window
 
 # These caches of readers are cleared before a fork. Otherwise the new process would share the read
@@ -140,7 +139,7 @@ class OpenSegment(BaseTransform):
         index_dir: Folder of the frame indexes that `scan` writes (results/scan). For a video
             without an index, the packets are read once.
         keep_open: Number of readers that each worker holds. Files whose packets are read at known
-            byte positions may stay open longer (`epic100.video.kept`).
+            byte positions may stay open longer (`epic100.video.reader`).
 
     Attributes:
         listed: The path in the segment list by the path of the file, if the two differ.

@@ -29,8 +29,7 @@ from epic100.data.segment_list import (
     write_segments,
 )
 from epic100.settings.data import Participants
-from epic100.video.index import VideoIndex
-from epic100.video.index_file import load_index
+from epic100.video.index import VideoIndex, load_index
 from epic100.video.scan_table import DAMAGED, MISSING, UNREADABLE, ScanRow, read_scan_table
 from epic100.video.sheet import Video
 

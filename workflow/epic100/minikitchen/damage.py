@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from epic100.base.errors import EpicError
-from epic100.video.containers import boxes_of
+from epic100.video.ffmpeg import boxes_of
 
 
 def coded_data(path: Path, box: str = "mdat") -> tuple[int, int]:

@@ -24,8 +24,7 @@ from epic100.data.segment_list import read_segments, row_numbers_by
 from epic100.pages.browse_data import PREDICTED
 from epic100.pages.clip_cutter import VERSION, Clip, cut_video
 from epic100.settings.data import ScanLimits
-from epic100.video.index import VideoIndex
-from epic100.video.index_file import load_index
+from epic100.video.index import VideoIndex, load_index
 from epic100.video.jobs import complete
 from epic100.video.sheet import Video
 

@@ -17,7 +17,7 @@ from epic100.base.errors import DiskError, EpicError
 from epic100.base.guarded import ProcessError
 from epic100.data.official_lists import TASKS, ClassNames
 from epic100.data.segment_list import read_segments
-from epic100.video.index_file import find_index
+from epic100.video.index import find_index
 from epic100.video.reader import VideoReader
 from epic100.video.sheet import find_files
 

@@ -19,8 +19,7 @@ from epic100.prediction.encoder import Source
 from epic100.prediction.predict import predict_rows
 from epic100.prediction.work import PredictionJob, work_items
 from epic100.settings.prediction import PredictSettings
-from epic100.video.index import VideoIndex
-from epic100.video.index_file import load_index
+from epic100.video.index import VideoIndex, load_index
 from epic100.video.scan_table import ScanRow, read_scan_table
 from epic100.video.sheet import find_files
 

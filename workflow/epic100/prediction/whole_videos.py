@@ -27,10 +27,10 @@ from epic100.prediction.predict import predictions_from_rows
 from epic100.prediction.shards import remove_shards
 from epic100.prediction.timeline import SUFFIXES, build_timeline, sibling, write_timeline
 from epic100.prediction.timeline_model import ModelInUse
-from epic100.scan import scan_participant
+from epic100.scan.participant import scan_participant
 from epic100.settings.prediction import PredictSettings, TimelineSettings
-from epic100.video.index import FrameError, VideoIndex, build_index
-from epic100.video.index_file import index_path, load_index
+from epic100.video.build_index import build_index
+from epic100.video.index import FrameError, VideoIndex, index_path, load_index
 from epic100.video.mp4_copy import make_copy
 from epic100.video.scan_table import DECODER_ONLY
 from epic100.video.sheet import Video

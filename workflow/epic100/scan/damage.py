@@ -1,4 +1,6 @@
-"""Judge the packets of a scanned video: which ranges of frames are damaged, and for what reasons.
+"""Judge a scanned video: which ranges of frames are damaged, and for what reasons.
+
+The length of the video is compared with the sheet as well (`clock_finding`).
 
 These phrases of the scan table's `reason` mark frames as damaged:
 
@@ -44,7 +46,7 @@ from itertools import pairwise
 import numpy as np
 
 from epic100.video.index import VideoIndex
-from epic100.video.scan_table import ranges_of
+from epic100.video.scan_table import ScanRow, ranges_of
 
 UNDECODED, CORRUPT = "packets do not decode cleanly", "frames are flagged corrupt"
 SILENT = "frames do not come out of the decoder"
@@ -104,65 +106,96 @@ class Packet:
     size: tuple[int, int] | None = None
     frame: int | None = None
 
-    def blame(self, defect: str) -> None:
+    def mark(self, defect: str) -> None:
         """Set `defect`, unless an earlier defect is there."""
         self.defect = self.defect or defect
 
 
-def blame_back(packets: list[Packet]) -> None:
-    """Set the defect `LATE_DEFECT` of the key frame of each group with a later frame that fails.
+@dataclass(frozen=True)
+class Scanned:
+    """What the scan of a file has seen.
 
-    A decoder may report an error only at a later frame that refers to a damaged one. So all of the
-    group is in doubt. H.264 with CABAC does not need this: the bytes of each frame tell
-    whether it is damaged (`h264_stream`).
-
-    Args:
+    Attributes:
         packets: All packets in decoding order.
+        index: The frame index of the same packets.
+        judged: How damage was searched, as in a row of the scan table.
+        coded: Number of frames, including those that an edit list hides.
+        lost: Number of frames that the container promises after the last one.
+        broke_off: Why the file ends too early, as a reason of the scan table; "" if it does not.
+        stated: Seconds that the container says the frames last; 0 if it does not say.
     """
-    last_key = None
-    for packet in packets:
-        if packet.is_key:
-            last_key = packet
-        elif last_key is not None and packet.defect in (UNDECODED, CORRUPT):
-            last_key.blame(LATE_DEFECT)
+
+    packets: list[Packet]
+    index: VideoIndex
+    judged: str
+    coded: int
+    lost: int = 0
+    broke_off: str = ""
+    stated: float = 0.0
 
 
-def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
-    """Blame frames that share their time, break the order count, or come after a gap.
+def judge(scanned: Scanned) -> tuple[list[tuple[int, int]], list[str]]:
+    """Find the damaged frames of a video and the reasons.
 
-    The order count is the number that the stream itself gives a frame (`Packet.order`).
+    This sets `frame` of each packet that is shown, and `defect` of each in which it finds a defect.
 
-    Args:
-        by_time: Shown packets in presentation order, whose `defect` is set.
-        index: The index of the same packets.
+    Returns:
+        Half-open ranges of damaged file frames, lost ones after the last frame included; and the
+        reasons, e.g. `3 frames break the numbering`.
     """
+    packets, index, lost = scanned.packets, scanned.index, scanned.lost
+    by_time = sorted((p for p in packets if p.shown), key=lambda p: p.pts)
+    for frame, p in enumerate(by_time):
+        p.frame = frame
+    # Frames that do not come out, or share their time.
+    for p in packets:
+        if not p.decoded:
+            p.mark(SILENT)
     for earlier, later in pairwise(by_time):
         if earlier.pts == later.pts:
-            later.blame(SHARED_TIME)
+            later.mark(SHARED_TIME)
     # Between two frames there is one step, and no other to compare it with.
     if len(by_time) >= 3:
-        is_numbered = _blame_jumps(by_time)
-        # This comes last, since a long step may be a gap only next to a frame with a defect.
-        _blame_gaps(by_time, index, is_numbered)
+        is_numbered = _mark_jumps(by_time)
+        # This comes later, since a long step may be a gap only next to a frame with a defect.
+        _mark_gaps(by_time, index, is_numbered)
+    # Frames of a size that most frames do not have. A frame that did not come out has none.
+    count_of_size = Counter(p.size for p in by_time if p.size)
+    usual_size = max(count_of_size, key=count_of_size.__getitem__, default=None)
+    for p in by_time:
+        if p.size not in (None, usual_size):
+            p.mark(OTHER_SIZE)
+    damaged = spread(packets, index.frames)
+    # If no shown frame has a defect, a hidden one has, and shown frames depend on it.
+    counts = Counter(p.defect for p in by_time if p.defect)
+    if damaged.any() and not counts:
+        counts = Counter(p.defect for p in packets if p.defect)
+    reasons = [f"{count} {defect}" for defect, count in counts.items()]
+    if lost:
+        total = index.frames + lost
+        reasons.insert(0, f"{TRUNCATED}{index.frames} of {total} frames are in the file")
+    if scanned.broke_off:
+        reasons.insert(0, scanned.broke_off)
+    return ranges_of(np.concatenate([damaged, np.ones(lost, dtype=bool)])), reasons
 
 
-def _blame_jumps(by_time: list[Packet]) -> np.ndarray:
-    """Blame the frames where the order count jumps; return which steps could be judged by it.
+def _mark_jumps(by_time: list[Packet]) -> np.ndarray:
+    """Mark the frames where the order count jumps; return which steps could be judged by it.
 
-    The two frames where the order returns to an earlier sequence are blamed as well.
+    The two frames where the order returns to an earlier sequence are marked as well.
 
     Args:
         by_time: Shown packets in presentation order, whose `defect` is set.
 
     Returns:
         bool [F - 1]: whether the order counts tell if a frame is lost in the step from frame n
-        to frame n + 1. Where they tell that one is, the frame after the step is blamed here.
+        to frame n + 1. Where they tell that one is, the frame after the step is marked here.
     """
     sequences = np.array([p.sequence for p in by_time])
     for earlier in np.flatnonzero(np.diff(sequences) < 0):
         # One of the two is shown at the wrong time, and nothing tells which.
-        by_time[earlier].blame(NUMBERING)
-        by_time[earlier + 1].blame(NUMBERING)
+        by_time[earlier].mark(NUMBERING)
+        by_time[earlier + 1].mark(NUMBERING)
     # An unknown order count becomes NaN, and so does each step from or to it.
     order_counts = np.array([p.order for p in by_time], dtype=float)
     order_steps = np.diff(order_counts)
@@ -179,19 +212,19 @@ def _blame_jumps(by_time: list[Packet]) -> np.ndarray:
         # Order counts of an unknown pattern tell nothing.
         return np.zeros_like(is_numbered)
     for earlier in np.flatnonzero(jumps):
-        by_time[earlier + 1].blame(NUMBERING)
+        by_time[earlier + 1].mark(NUMBERING)
     return is_numbered
 
 
-def _blame_gaps(by_time: list[Packet], index: VideoIndex, is_numbered: np.ndarray) -> None:
-    """Blame the frames after a step in time that is so long that frames must be lost.
+def _mark_gaps(by_time: list[Packet], index: VideoIndex, is_numbered: np.ndarray) -> None:
+    """Mark the frames after a step in time that is so long that frames must be lost.
 
     A camera may pause, so a long step is no gap if the order counts show that nothing is lost.
 
     Args:
         by_time: Shown packets in presentation order, whose `defect` is set.
         index: The index of the same packets.
-        is_numbered: bool [F - 1]: whether order counts tell about a step (`_blame_jumps`).
+        is_numbered: bool [F - 1]: whether order counts tell about a step (`_mark_jumps`).
     """
     # Entry n of all arrays of steps is about the step from frame n to frame n + 1.
     steps = np.diff(index.pts)
@@ -211,54 +244,7 @@ def _blame_gaps(by_time: list[Packet], index: VideoIndex, is_numbered: np.ndarra
     if index.stream.codec == "hevc":
         gaps &= (steps <= PAUSE * usual_step) | has_defect[1:] | [p.is_key for p in by_time[1:]]
     for earlier in np.flatnonzero(gaps):
-        by_time[earlier + 1].blame(GAPS)
-
-
-def blame_sizes(by_time: list[Packet]) -> None:
-    """Set the defect `OTHER_SIZE` of frames of a size that most frames do not have."""
-    # A frame that did not come out of the decoder has no size.
-    count_of_size = Counter(p.size for p in by_time if p.size)
-    usual_size = max(count_of_size, key=count_of_size.__getitem__, default=None)
-    for p in by_time:
-        if p.size not in (None, usual_size):
-            p.blame(OTHER_SIZE)
-
-
-def judge(
-    packets: list[Packet], index: VideoIndex, lost: int
-) -> tuple[list[tuple[int, int]], list[str]]:
-    """Find the damaged frames of a video and the reasons.
-
-    This sets `frame` of each packet that is shown, and `defect` of each in which it finds a defect.
-
-    Args:
-        packets: All packets in decoding order.
-        index: The index of the same packets.
-        lost: Number of frames that the container promises after the last one.
-
-    Returns:
-        Half-open ranges of damaged file frames, lost ones after the last frame included; and the
-        reasons, e.g. `3 frames break the numbering`.
-    """
-    by_time = sorted((p for p in packets if p.shown), key=lambda p: p.pts)
-    for frame, p in enumerate(by_time):
-        p.frame = frame
-    for p in packets:
-        if not p.decoded:
-            p.blame(SILENT)
-    blame_times(by_time, index)
-    blame_sizes(by_time)
-    damaged = spread(packets, index.frames)
-    counts = Counter(p.defect for p in by_time if p.defect)
-    # If no shown frame has a defect, a hidden one has, and shown frames depend on it.
-    if damaged.any() and not counts:
-        counts = Counter(p.defect for p in packets if p.defect)
-    reasons = [f"{count} {defect}" for defect, count in counts.items()]
-    if lost:
-        reasons.insert(
-            0, f"{TRUNCATED}{index.frames} of {index.frames + lost} frames are in the file"
-        )
-    return ranges_of(np.concatenate([damaged, np.ones(lost, dtype=bool)])), reasons
+        by_time[earlier + 1].mark(GAPS)
 
 
 def spread(packets: list[Packet], frames: int) -> np.ndarray:
@@ -328,3 +314,71 @@ def _mark_stretch(damaged: np.ndarray, stretch: list[int]) -> None:
         # A corrupted index may show a frame far away, and the frames in between are intact.
         if following <= frame + MAX_REORDERED:
             damaged[frame:following] = True
+
+
+def mark_late_defects(packets: list[Packet]) -> None:
+    """Mark the key frame of each group with a later frame that fails.
+
+    A decoder may report an error only at a later frame that refers to a damaged one. So all of the
+    group is in doubt. H.264 with CABAC does not need this: the bytes of each frame tell
+    whether it is damaged (`h264`).
+
+    Args:
+        packets: All packets in decoding order.
+    """
+    last_key = None
+    for packet in packets:
+        if packet.is_key:
+            last_key = packet
+        elif last_key is not None and packet.defect in (UNDECODED, CORRUPT):
+            last_key.mark(LATE_DEFECT)
+
+
+# A frame that is shown so much too early or too late may show another action.
+FAR_SECONDS = 0.5
+
+
+def clock_finding(row: ScanRow, index: VideoIndex, seconds: float, fps: float = 0.0) -> str:
+    """Describe how the length of a video differs from that in the sheet.
+
+    If the sheet gives none, the header of the file is asked. It may be off in an undamaged file: an
+    edit list may begin with nothing, and some muxers count hidden frames.
+
+    A damaged table of times, or a trim, makes intact frames appear at another time. Nothing tells
+    which frames these are, so no frame is marked: all of the file is a finding, and `clean` holds
+    its segments back until the user accepts it (`videos: accept:`).
+
+    Args:
+        row: The row of the scan table, as measured in the file. `row.pictures` also counts those
+            that are lost at the end of a truncated file, `row.coded` those that are hidden.
+        index: The frame index of the file. `index.frames` counts only frames that are in the file
+            and are shown.
+        seconds: The length in the sheet; 0: unknown.
+        fps: The frame rate in the sheet; 0: unknown.
+
+    Returns:
+        The lengths, e.g. `its frames last 9.00 s, the sheet says 12.00 s`; or, if the lengths agree
+        but an edit list hides frames, `it hides 30 of the sheet's 120 frames`; else "". A truncated
+        file may be shorter than it should be: that is damage, which the scan reports.
+    """
+    lost_frames = row.pictures - index.frames
+    measured = float(index.times[-1])
+    # The last frame is shown for one step, and each lost frame would have lasted one more step.
+    if index.fps:
+        measured += (1 + lost_frames) / index.fps
+    expected = seconds or row.stated or measured
+    is_cut_short = expected > measured and any(phrase in row.reason for phrase in BREAKS_OFF)
+    if abs(expected - measured) > FAR_SECONDS and not is_cut_short:
+        clauses = [f"its frames last {measured:.2f} s"]
+        if row.stated:
+            clauses.append(f"its header says {row.stated:.2f} s")
+        if seconds:
+            clauses.append(f"the sheet says {seconds:.2f} s")
+        return ", ".join(clauses)
+    # A damaged table of times may stretch the first frames over the total length. The edit list
+    # hides the others then, and the file has as many frames as the sheet says. The sheet rounds
+    # length and frame rate, so its number of frames may be off by one.
+    hidden_count, sheet_frames = row.coded - row.pictures, seconds * fps
+    if hidden_count > FAR_SECONDS * fps and sheet_frames and abs(row.coded - sheet_frames) < 2:
+        return f"it hides {hidden_count} of the sheet's {row.coded} frames"
+    return ""

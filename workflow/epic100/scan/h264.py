@@ -1,159 +1,161 @@
-"""Read H.264 parameter sets and slice headers, and declare pictures taller than they are.
+"""Check the coded bytes of a stream packet by packet, and declare frames of H.264 taller.
 
 A decoder reports a corrupted slice only if its syntax breaks. Most flipped bits do not break it:
-the arithmetic decoder reads on, decodes garbage, and stops when the picture is full. So the picture
-is declared taller than it is (`with_more_rows`), and the decoder must ignore errors in the rows
+the arithmetic decoder reads on, decodes garbage, and stops when the frame is full. So the frame is
+declared taller than it is (`nal.with_more_rows`), and the decoder must ignore errors in the rows
 below. A correct slice ends with its own end mark at the true last macroblock. Garbage runs on into
 the rows below until it hits an error or stops at the wrong place. The decoder reports both, at no
 cost.
 
-The numbers in a slice header reveal lost and misplaced pictures.
+The numbers in a slice header reveal lost and misplaced frames.
 
-Clause numbers refer to Rec. ITU-T H.264 (08/2021). As there, a picture is a frame or a field.
+Clause numbers refer to Rec. ITU-T H.264 (08/2021). A picture of the standard is a frame or a field.
 """
 
-from dataclasses import dataclass
+import math
+from contextlib import suppress
+from dataclasses import replace
 from typing import NamedTuple
 
-from epic100.video.nal import IDR, SPS, Bits, code, escaped, unit_type
+from epic100.scan.damage import BROKEN_UNITS, NUMBERING, OTHER_SETS, Packet
+from epic100.scan.nal import (
+    IDR,
+    SLICE,
+    SPS,
+    Bits,
+    SetRecord,
+    StreamSettings,
+    is_arithmetic,
+    length_size_of,
+    nal_units,
+    parse_sps,
+    sets_in,
+    sized,
+    unit_type,
+    with_more_rows,
+)
 
-# These two slice types, modulo 5, refer to no other picture (table 7-6).
+# The minimum number of macroblocks that are added below each frame, for garbage to run into.
+MACROBLOCKS_BELOW = 2048
+# The maximum number of frames that a decoder keeps (clause A.3.1).
+MAX_REFERENCES = 16
+# These two slice types, modulo 5, refer to no other frame (table 7-6).
 INTRA, _SI = 2, 4
 # The numbers of slice types and of picture parameter sets; a larger number is invalid.
 _TYPE_COUNT, _SET_COUNT = 10, 256
 # All numbers that are read are in the first 24 bytes of a slice, so no more bytes are turned into
 # bits.
 _HEADER_BYTES = 24
-# The maximum number of pictures that a decoder keeps (clause A.3.1).
-MAX_REFERENCES = 16
-# Sets of these profiles also have the fields of chroma format and scaling lists.
-_HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
-# Level 6.2 is declared, so that a taller picture does not reduce the reorder depth (table A-1).
-_TOP_LEVEL = 62
-# The level is in the 8 bits from this one on.
-_LEVEL_AT, _LEVEL_BITS = 24, 8
 
 
-@dataclass(frozen=True)
-class StreamSettings:
-    """Fields of a sequence parameter set (clause 7.4.2.1.1).
+class CodedStream:
+    """Checks the packets of a stream in decoding order, and makes the frames of H.264 taller.
+
+    A slice refers to its parameter sets by number only, and the reader takes those in the header of
+    the file. So a packet that brings other ones makes the frames that follow doubtful, until a
+    packet brings the sets of the header again.
+
+    The slices of H.264 are read here. In a stream of another codec, or with unusual parameter sets,
+    only the decoder finds damage in them.
 
     Attributes:
-        width: Width in macroblocks (16 px).
-        height: Height in macroblocks of a frame, or of a field if `progressive` is false.
-        frame_num_bits: Number of bits of `frame_num` in a slice header.
-        poc_type: How the picture order count (POC) is coded: 0, 1 or 2 of clause 8.2.1.
-        poc_bits: Number of bits of the order count in a slice header; 0 if it has none.
-        gaps_allowed: Whether `frame_num` may skip numbers without a loss.
-        progressive: Whether all pictures are frames, and none is split into two fields.
-        height_at: First bit of the height within the set, and the bit after its last one.
+        settings: The fields of the sequence parameter set; None if the slices are not read.
+        extradata: The parameter sets for the decoder. For H.264, they declare taller frames.
+        rows: Number of rows of macroblocks that are added below each frame.
+        is_arithmetic: Whether slices are read, and all frames are coded with CABAC (clause
+            7.4.2.2). Without it, a flipped bit may change only a sign, which no syntax reveals.
+        after_break: Whether a frame may still release references from before a cut or splice. The
+            decoder does not have them, and logs an error, which is no damage.
     """
 
-    width: int
-    height: int
-    frame_num_bits: int
-    poc_type: int
-    poc_bits: int
-    gaps_allowed: bool
-    progressive: bool
-    height_at: tuple[int, int]
+    def __init__(self, codec: str, extradata: bytes):
+        """Start before the first packet.
 
+        Args:
+            codec: Name of the codec.
+            extradata: The parameter sets in the header of the file; for H.264, the avcC record.
+        """
+        self._codec, self._header, self.extradata = codec, extradata, extradata
+        self._length_size = length_size_of(codec, extradata)
+        self._has_other_sets = False
+        self.settings: StreamSettings | None = None
+        self.rows, self.is_arithmetic, self.after_break = 0, False, False
+        if codec == "h264":
+            # Parameter sets that are corrupted or unusual stay as they are.
+            with suppress(ValueError):
+                self._declare_taller(SetRecord.of(extradata))
 
-def parse_sps(sps: bytes) -> StreamSettings:
-    """Read a sequence parameter set with its NAL header (clause 7.3.2.1.1).
+    def _declare_taller(self, record: SetRecord) -> None:
+        """Read parameter sets of H.264, and make them declare taller frames.
 
-    Raises:
-        ValueError: It is not a sequence parameter set, or is broken.
-    """
-    bits = Bits(sps)
-    if bits.u(8) & 31 != SPS:
-        raise ValueError("not a sequence parameter set")
-    profile = bits.u(8)
-    bits.at = _LEVEL_AT + _LEVEL_BITS
-    bits.ue()  # The number of the set is not needed.
-    if profile in _HIGH_PROFILES:
-        is_444 = bits.ue() == 3  # This field is chroma_format_idc.
-        if is_444 and bits.u(1):
-            raise ValueError("each colour has its own slices")
-        bits.ue(), bits.ue()  # These are bit_depth_luma_minus8 and bit_depth_chroma_minus8.
-        # The first of these two bits, qpprime_y_zero_transform_bypass_flag, is not needed. The
-        # second, seq_scaling_matrix_present_flag, says that scaling lists follow.
-        if bits.u(2) & 1:
-            _skip_scaling_lists(bits, count=12 if is_444 else 8)
-    frame_num_bits = bits.ue() + 4
-    poc_type = bits.ue()
-    poc_bits = 0
-    if poc_type == 0:
-        poc_bits = bits.ue() + 4
-    bits.ue()  # The number of reference pictures is not needed.
-    gaps_allowed = bool(bits.u(1))
-    # Both lengths are in macroblocks. The place of the height is stored for `with_more_rows`.
-    width = bits.ue() + 1
-    height_start = bits.at
-    height = bits.ue() + 1
-    height_stop = bits.at
-    progressive = bool(bits.u(1))
-    if poc_type not in (0, 2) or frame_num_bits > 16 or poc_bits > 16:
-        raise ValueError("broken sequence parameter set")
-    return StreamSettings(
-        width=width,
-        height=height,
-        frame_num_bits=frame_num_bits,
-        poc_type=poc_type,
-        poc_bits=poc_bits,
-        gaps_allowed=gaps_allowed,
-        progressive=progressive,
-        height_at=(height_start, height_stop),
-    )
+        Raises:
+            ValueError: They cannot be read, or differ.
+        """
+        settings, *others = map(parse_sps, record.sps)
+        if any(other != settings for other in others):
+            raise ValueError("several settings in one stream")
+        is_cabac = all(map(is_arithmetic, record.pps))
+        # The rows of an interlaced frame come in pairs, so their number must be even.
+        rows = 2 * math.ceil(MACROBLOCKS_BELOW / settings.width / 2)
+        taller_sets = [with_more_rows(unit, rows) for unit in record.sps]
+        self.extradata = replace(record, sps=taller_sets).packed()
+        self.settings, self.rows, self.is_arithmetic = settings, rows, is_cabac
+        self._numbering = Numbering(settings)
 
+    def examine(self, data: bytes, record: Packet) -> bytes | None:
+        """Check the bytes of a packet before it is decoded.
 
-def is_arithmetic(pps: bytes) -> bool:
-    """Whether a picture parameter set says that its pictures are coded with CABAC.
+        Args:
+            data: The bytes of the packet.
+            record: The packet as the scan records it. Its defect is set, and for H.264 its numbers
+                and `is_key`.
 
-    Raises:
-        ValueError: The set is too short.
-    """
-    bits = Bits(pps, at=8)  # The NAL header has 8 bits.
-    bits.ue(), bits.ue()  # The numbers of this set and of its sequence parameter set.
-    return bool(bits.u(1))
+        Returns:
+            The bytes to decode in place of `data`; None: decode the packet as it is.
+        """
+        if self.settings:
+            record.sequence = self._numbering.sequence
+        if not self._length_size:
+            return None
+        try:
+            units = list(nal_units(data, self._length_size))
+        except ValueError:
+            record.mark(BROKEN_UNITS)
+            return None
+        if sets := sets_in(self._codec, units):
+            self._has_other_sets = any(unit not in self._header for unit in sets)
+        if self._has_other_sets:
+            record.mark(OTHER_SETS)
+        if not self.settings:
+            return None
+        # Later slices of a frame have the same numbers.
+        slices = [unit for unit in units if unit_type(unit) in (SLICE, IDR)]
+        if slices:
+            self._check_slice(slices[0], self.settings, record)
+        # The decoder keeps the sets of the header, which are taller.
+        others = [unit for unit in units if unit_type(unit) != SPS]
+        if len(others) == len(units):
+            return None
+        return b"".join(sized(unit, self._length_size) for unit in others)
 
-
-def with_more_rows(sps: bytes, rows: int) -> bytes:
-    """Rewrite a sequence parameter set, so that a decoder expects more rows below each picture.
-
-    Args:
-        sps: The set.
-        rows: Number of rows of macroblocks to add; an even number if pictures are interlaced.
-
-    Returns:
-        The set with the larger height, and with level 6.2: with its own level, the larger height
-        would reduce the number of pictures that a decoder can reorder (table A-1).
-
-    Raises:
-        ValueError: `parse_sps` cannot read the set.
-    """
-    settings = parse_sps(sps)
-    bits = Bits(sps).digits
-    height_start, height_stop = settings.height_at
-    # The set has the height minus one. If a frame has two fields, it counts pairs of rows.
-    height = settings.height - 1 + (rows if settings.progressive else rows // 2)
-    head = f"{bits[:_LEVEL_AT]}{_TOP_LEVEL:08b}{bits[_LEVEL_AT + _LEVEL_BITS : height_start]}"
-    # The zeros at the end fill the last byte. They are removed, since `escaped` adds new ones.
-    return escaped(head + code(height) + bits[height_stop:].rstrip("0"))
-
-
-def _skip_scaling_lists(bits: Bits, count: int) -> None:
-    """Skip the scaling lists of a sequence parameter set (clause 7.3.2.1.1.1)."""
-    for number in range(count):
-        # Each list begins with a flag that says whether its codes follow.
-        if bits.u(1):
-            last_scale = next_scale = 8
-            # The first six lists are for 4x4 transforms, the others for 8x8.
-            for _ in range(16 if number < 6 else 64):
-                # The list ends early, without more codes, where the next scale is 0.
-                if next_scale:
-                    next_scale = (last_scale + bits.se()) % 256
-                last_scale = next_scale or last_scale
+    def _check_slice(self, unit: bytes, settings: StreamSettings, record: Packet) -> None:
+        """Check the numbers in the header of a packet's first slice, and put them into `record`."""
+        header = slice_header(unit, settings)
+        # The first slice of a picture begins at macroblock 0. A slice that begins elsewhere shows
+        # that the first one is lost.
+        if header is None or header.first_macroblock != 0:
+            record.mark(NUMBERING)
+            return
+        # With gradual refresh, what the container calls a key frame needs other pictures.
+        record.is_key &= header.intra
+        is_consecutive, record.order = self._numbering.follow(header, record.is_key)
+        record.reference = header.reference
+        record.sequence = self._numbering.sequence
+        # A decoder keeps at most MAX_REFERENCES pictures. After that number of new ones, no picture
+        # from before the break is left that could be released.
+        self.after_break = self._numbering.since_break <= MAX_REFERENCES
+        if not is_consecutive:
+            record.mark(NUMBERING)
 
 
 class SliceHeader(NamedTuple):

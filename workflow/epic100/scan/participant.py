@@ -17,7 +17,7 @@ import logging
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,11 @@ from typing import Any
 from epic100.base.disk import digest, retry_disk
 from epic100.base.errors import EpicError
 from epic100.base.guarded import FileError, ProcessError, call
-from epic100.scan.clock import clock_finding
+from epic100.scan.damage import clock_finding
 from epic100.scan.worker import scan_file
 from epic100.settings.data import SCAN_VERSION, ScanLimits
-from epic100.video.index import VideoIndex
-from epic100.video.index_file import write_indexes
-from epic100.video.jobs import complete, read_stored_result, store_result
+from epic100.video.index import VideoIndex, read_stored_result, store_result, write_indexes
+from epic100.video.jobs import complete
 from epic100.video.scan_table import (
     DECODER_ONLY,
     FRAMES,
@@ -44,32 +43,6 @@ from epic100.video.scan_table import (
 from epic100.video.sheet import Video, is_frames
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of scanning one video file.
-
-    Attributes:
-        row: The row of the scan table, but for its `finding` (`finished_row`).
-        index: The frame index; None if the video cannot be read.
-    """
-
-    row: ScanRow
-    index: VideoIndex | None = None
-
-    @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> "Result":
-        """Make a result of the answer of `worker.scan_file`, which ran in another process.
-
-        Args:
-            answer: `row`: the values of a `ScanRow`; `arrays`: the arrays of a `VideoIndex`.
-
-        Raises:
-            FileError: The arrays are no frame index.
-            ValueError: The row has other columns.
-        """
-        return cls(ScanRow.of(answer["row"]), VideoIndex.from_arrays(answer["arrays"]))
 
 
 def scan_participant(
@@ -105,57 +78,37 @@ def scan_participant(
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [_ScanJob(video, video.file(root), folder, limits, scan) for video in videos]
     results, _ = complete(f"scan {Path(table).stem}", jobs, threads, table)
-    indexes = {name: result.index for name, result in results.items() if result.index}
-    rows = [
-        finished_row(result.row, video, result.index)
-        for video, result in zip(videos, results.values(), strict=True)
-    ]
+    indexes, rows = dict[str, VideoIndex](), list[ScanRow]()
+    for video in videos:
+        row, video_index = results[video.video_id].row, results[video.video_id].index
+        if video_index:
+            indexes[video.video_id] = video_index
+            # The finding depends on the sheet. Kept results do not have it, so they stay valid if
+            # the sheet changes.
+            finding = clock_finding(row, video_index, video.duration, video.fps)
+            row = replace(row, finding=finding)
+        rows.append(row)
     write_indexes(indexes, index)
     write_scan_table(rows, table)
-    _report(videos, rows, indexes, sum(job.is_decoded for job in jobs))
+    _report(videos, rows, sum(job.is_decoded for job in jobs))
     return rows
 
 
-def finished_row(row: ScanRow, video: Video, index: VideoIndex | None) -> ScanRow:
-    """Add the `finding` to a row for the scan table.
-
-    The finding depends on the sheet. Kept results do not have it, so they stay valid if the sheet
-    changes.
-
-    Args:
-        row: The row without a finding.
-        video: The row of the sheet.
-        index: The frame index; None if the video cannot be read.
-    """
-    return replace(
-        row, finding=clock_finding(row, index, video.duration, video.fps) if index else ""
-    )
-
-
-def _report(
-    videos: Sequence[Video],
-    rows: Sequence[ScanRow],
-    indexes: Mapping[str, VideoIndex],
-    decoded_count: int,
-) -> None:
+def _report(videos: Sequence[Video], rows: Sequence[ScanRow], decoded_count: int) -> None:
     """Log each video that is not ok or is read differently, and a summary of the scan.
 
     Args:
         videos: The rows of the sheet.
         rows: The rows of the scan table, in the same order.
-        indexes: The indexes of the videos that can be read, by video_id.
         decoded_count: Number of videos that this scan has decoded.
     """
-    if other_files := [
-        row.video_id
-        for video, row in zip(videos, rows, strict=True)
-        if row.judged != FRAMES and row.md5 and video.md5 and row.md5 != video.md5.lower()
-    ]:
-        log.info(
-            f"{len(other_files)} videos are other files than those of the sheet, by their md5: "
-            f"{', '.join(other_files)}"
-        )
-    for row in rows:
+    other_files, by_decoder = list[str](), list[str]()
+    for video, row in zip(videos, rows, strict=True):
+        is_film = row.judged != FRAMES
+        if is_film and row.md5 and video.md5 and row.md5 != video.md5.lower():
+            other_files.append(row.video_id)
+        if row.judged == DECODER_ONLY:
+            by_decoder.append(row.video_id)
         if row.status != OK:
             frames = sum(stop - start for start, stop in row.damaged)
             damaged_text = f", {frames} of {row.pictures} frames" if frames else ""
@@ -165,7 +118,13 @@ def _report(
                 f"{row.video_id}: {row.finding}; its segments are held back until the config says "
                 f"`videos: accept: [{row.video_id}]`"
             )
-    if by_decoder := [row.video_id for row in rows if row.judged == DECODER_ONLY]:
+    # What is true of several videos is one line.
+    if other_files:
+        log.info(
+            f"{len(other_files)} videos are other files than those of the sheet, by their md5: "
+            f"{', '.join(other_files)}"
+        )
+    if by_decoder:
         log.info(
             f"{len(by_decoder)} videos are judged by their decoder only, which misses some spoilt "
             f"bits: {', '.join(by_decoder)}"
@@ -175,76 +134,22 @@ def _report(
     log.info(f"{len(rows)} videos: {summary}; {decoded_count} of them decoded now")
 
 
-def seen_at(path: Path, state: os.stat_result) -> dict[str, Any]:
-    """Describe a file by path, size and modification time, by which a kept result is found valid.
+@dataclass(frozen=True)
+class Result:
+    """The result of scanning one video file.
 
-    Args:
-        path: The file.
-        state: The result of `path.stat()`.
+    Attributes:
+        row: The row of the scan table, but for its `finding`.
+        index: The frame index; None if the video cannot be read.
     """
-    return {"path": str(path.resolve()), "bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
 
-
-def keep_result(result_path: Path, result: Result, file_seen: Mapping[str, Any]) -> None:
-    """Write the scan result of a video that can be read, for later calls.
-
-    Args:
-        result_path: The file to write.
-        result: The result; it is written only if it has an index.
-        file_seen: The path, size and modification time of the video file (`seen_at`).
-
-    Raises:
-        DiskError: The disk fails.
-    """
-    # A file that cannot be read is tried again, which is cheap: permissions may change while size
-    # and modification time stay the same.
-    if result.index:
-        store_result(
-            result_path,
-            {"version": SCAN_VERSION, "seen": file_seen, "row": vars(result.row)},
-            result.index,
-        )
-
-
-def kept_result(
-    result_path: Path, file_seen: Mapping[str, Any], file: Path | None = None
-) -> Result | None:
-    """Read the scan result that `keep_result` wrote, if it is valid for the file as it is now.
-
-    Args:
-        result_path: The file of the result.
-        file_seen: The path, size and modification time of the video file now (`seen_at`).
-        file: The video file, which is read for its md5 if it was moved or copied anew. None: the
-            result of a file that was moved is not used.
-
-    Returns:
-        The result; None if there is none, or if it is of other bytes or another version.
-    """
-    facts, index = read_stored_result(result_path)
-    try:
-        result = Result(ScanRow.of(facts["row"]), index)
-    except (ValueError, KeyError):
-        # No result is stored, so `facts` is empty; or the row has other columns.
-        return None
-    if facts["version"] != SCAN_VERSION:
-        return None
-    if facts["seen"] == file_seen:
-        return result
-    if file is None or facts["seen"]["bytes"] != file_seen["bytes"]:
-        return None
-    # If the file cannot be read now, the scan that follows reports the error.
-    with contextlib.suppress(OSError, EpicError):
-        if digest(file, "md5").value == result.row.md5:
-            # With the new path, the next call finds the result without another read for the md5.
-            keep_result(result_path, result, file_seen)
-            log.info(f"{result.row.video_id}: moved or copied anew, same md5: its result is kept")
-            return result
-    return None
+    row: ScanRow
+    index: VideoIndex | None = None
 
 
 @dataclass
 class _ScanJob:
-    """The scan of one video: a `Job` for `complete`.
+    """The scan of one video, for `complete`.
 
     Attributes:
         video: The row of the sheet.
@@ -266,20 +171,19 @@ class _ScanJob:
     state: os.stat_result | None = None
     is_decoded: bool = False
 
-    @property
-    def result_path(self) -> Path:
-        """The file of the kept result of this video."""
-        return self.folder / f"{self.video.video_id}.npz"
-
     def settled_result(self) -> Result | None:
         """Return the result if there is no file, or a valid result is kept; else None.
 
         It also sets `state`.
         """
-        status, reason, self.state = _state(self.path)
-        if self.state is None:
-            return Result(ScanRow(self.video.video_id, status, reason=reason))
-        return kept_result(self.result_path, seen_at(self.path, self.state))
+        self.state = None
+        try:
+            self.state = _state(self.path)
+        except OSError:
+            return Result(ScanRow(self.video.video_id, MISSING, reason=f"no file {self.path}"))
+        except FileError as error:
+            return Result(ScanRow(self.video.video_id, UNREADABLE, reason=str(error)))
+        return self._kept_result(seen_at(self.path, self.state))
 
     def work(self, progress: Callable[[int], None]) -> Result:
         """Return the kept result of the video if there is one; else scan it and keep the result.
@@ -298,57 +202,112 @@ class _ScanJob:
             return cached
         assert self.state is not None, "`settled_result` gives a result if there is no file"
         file_seen = seen_at(self.path, self.state)
-        # Given the file itself, `kept_result` also compares its md5. To read it is slow, so
-        # `settled_result`, which plans the jobs, does without it.
-        if result_of_moved_file := kept_result(self.result_path, file_seen, self.path):
-            return result_of_moved_file
+        # To compare the md5 of the file is slow, so `settled_result`, which plans the jobs, does
+        # without it.
+        if moved := self._kept_result(file_seen, compares_md5=True):
+            return moved
         self.is_decoded = True
         try:
-            result = Result.of(
-                call(
-                    self.scan,
-                    self.path,
-                    self.video,
-                    self.limits.max_pixels,
-                    limits=self.limits,
-                    seconds=self.limits.total(self.video.duration),
-                    progress=progress,
-                )
+            answer = call(
+                self.scan,
+                self.path,
+                self.video,
+                self.limits.max_pixels,
+                limits=self.limits,
+                seconds=self.limits.total(self.video.duration),
+                progress=progress,
             )
         except FileError as error:
             result = Result(ScanRow(self.video.video_id, UNREADABLE, reason=str(error)))
+        else:
+            index = VideoIndex.from_arrays(answer["arrays"])
+            result = Result(ScanRow.of(answer["row"]), index)
         # If the file changed during the scan, the result is of a mixture of old and new bytes.
-        _, _, state_after = _state(self.path)
-        if _is_changed(self.state, state_after):
+        if self._is_changed():
             raise ProcessError(
                 "the file changed while it was scanned; is it still being written? Run again then"
             )
-        keep_result(self.result_path, result, file_seen)
+        self._keep(result, file_seen)
         return result
 
+    def _kept_result(self, file_seen: dict[str, Any], compares_md5: bool = False) -> Result | None:
+        """Read the result that an earlier scan kept, if it is valid for the file as it is now.
 
-def _is_changed(before: os.stat_result | None, after: os.stat_result | None) -> bool:
-    """Whether a file was written to, replaced or removed between two calls of `stat`."""
-    names = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
-    return any(getattr(before, name, None) != getattr(after, name, None) for name in names)
+        Args:
+            file_seen: The path, size and modification time of the video file now (`seen_at`).
+            compares_md5: Whether the file is read for its md5 if it was moved or copied anew.
+
+        Returns:
+            The result; None if there is none, or if it is of other bytes or another version.
+        """
+        facts, index = read_stored_result(self.folder / f"{self.video.video_id}.npz")
+        try:
+            result = Result(ScanRow.of(facts["row"]), index)
+        except (ValueError, KeyError):
+            # No result is stored, so `facts` is empty; or the row has other columns.
+            return None
+        if facts["version"] != SCAN_VERSION:
+            return None
+        if facts["seen"] == file_seen:
+            return result
+        if compares_md5 and facts["seen"]["bytes"] == file_seen["bytes"]:
+            # If the file cannot be read now, the scan that follows reports the error.
+            with contextlib.suppress(OSError, EpicError):
+                if digest(self.path, "md5").value == result.row.md5:
+                    # With the new path, the next call finds it without another read for the md5.
+                    self._keep(result, file_seen)
+                    name = self.video.video_id
+                    log.info(f"{name}: moved or copied anew, same md5: its result is kept")
+                    return result
+        return None
+
+    def _keep(self, result: Result, file_seen: dict[str, Any]) -> None:
+        """Write the result of a video that can be read, for later calls.
+
+        A file that cannot be read is tried again, which is cheap: permissions may change while size
+        and modification time stay the same.
+        """
+        if result.index:
+            facts = {"version": SCAN_VERSION, "seen": file_seen, "row": vars(result.row)}
+            store_result(self.folder / f"{self.video.video_id}.npz", facts, result.index)
+
+    def _is_changed(self) -> bool:
+        """Whether the file was written to, replaced or removed since `state`."""
+        try:
+            now = retry_disk(self.path, "asking for its state", self.path.stat)
+        except OSError:
+            return True
+        names = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
+        return any(getattr(now, name) != getattr(self.state, name) for name in names)
 
 
-def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
-    """Read the `stat` of a video file.
+def seen_at(path: Path, state: os.stat_result) -> dict[str, Any]:
+    """Describe a file by path, size and modification time, by which a kept result is found valid.
 
-    Returns:
-        ("", "", stat) for a file or a folder of frames; else the status and reason for the scan
-        table and None, e.g. ("missing", "no file P01_01.MP4", None).
+    Args:
+        path: The file.
+        state: The result of `path.stat()`.
+    """
+    return {"path": str(path.resolve()), "bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
+
+
+def _state(path: Path) -> os.stat_result:
+    """Read the `stat` of a video file, or of a folder of frames.
+
+    Raises:
+        OSError: There is no file.
+        FileError: It cannot be opened, or is no file.
     """
     try:
         state = retry_disk(path, "asking for its state", path.stat)
     except OSError as error:
         if path.is_symlink():
-            return UNREADABLE, f"cannot open: broken link to {os.readlink(path)}", None
+            raise FileError(f"cannot open: broken link to {os.readlink(path)}") from error
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return MISSING, f"no file {path}", None
-        return UNREADABLE, f"cannot open: {error.strerror}", None
+            raise
+        raise FileError(f"cannot open: {error.strerror}") from error
+    if stat.S_ISDIR(state.st_mode) and not is_frames(path):
+        raise FileError("cannot open: a directory")
     if not (stat.S_ISREG(state.st_mode) or is_frames(path)):
-        file_type = "a directory" if stat.S_ISDIR(state.st_mode) else "not a regular file"
-        return UNREADABLE, f"cannot open: {file_type}", None
-    return "", "", state
+        raise FileError("cannot open: not a regular file")
+    return state

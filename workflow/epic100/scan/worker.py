@@ -7,6 +7,8 @@ A video is `unreadable` if it cannot be opened, or has no video stream or no fra
 `epic100.scan.damage` lists what marks frames as damaged.
 """
 
+import errno
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,38 @@ from typing import Any
 import av
 import numpy as np
 
+from epic100.base.disk import HashedFile
 from epic100.base.guarded import FileError
-from epic100.scan.damage import READ_ERRORS, judge
+from epic100.scan.damage import (
+    CORRUPT,
+    READ_ERRORS,
+    UNDECODED,
+    Packet,
+    Scanned,
+    judge,
+    mark_late_defects,
+)
 from epic100.scan.frames import scan_frames
-from epic100.scan.stream_pass import StreamPass
-from epic100.video.ffmpeg import ENCODE, make_mp4, opened
-from epic100.video.index import FrameError, VideoIndex
-from epic100.video.reader import VideoReader
+from epic100.scan.h264 import CodedStream
+from epic100.video.build_index import PacketRecorder
+from epic100.video.ffmpeg import (
+    ENCODE,
+    decoder_errors,
+    decoder_limit,
+    demuxed,
+    make_mp4,
+    opened,
+    packet_of,
+)
+from epic100.video.reader import FrameError, VideoReader
 from epic100.video.scan_table import DAMAGED, DECODER_ONLY, FULL, OK, ScanRow, outside
 from epic100.video.sheet import Video, is_frames
+
+# Progress is reported once in this number of seconds.
+PROGRESS_SECONDS = 0.5
+# These texts of FFmpeg's log are about metadata (SEI), which change no frame, and about a
+# reference frame that was to be released, but is not there.
+SEI_WORD, RELEASE_FAILED = "SEI", "mmco: unref short failure"
 
 
 def scan_file(
@@ -47,66 +72,179 @@ def scan_file(
         DiskError: The disk fails.
     """
     if is_frames(path):
-        row, index = scan_frames(path, video, max_pixels, progress)
+        scanned = scan_frames(path, video, max_pixels, progress)
     else:
         with opened(path, max_pixels) as (file, container, stream):
-            stream_pass = StreamPass(file, container, stream, max_pixels)
-            stream_pass.run(progress)
-            row, index = _judged(video, stream, stream_pass)
-    _read_one(path, index, row)
+            scanned = StreamPass(file, container, stream, max_pixels).run(progress)
+    ranges, reasons = judge(scanned)
+    index = scanned.index
+    # Damaged frames may have wrong times, so only the others count.
+    undamaged = outside(ranges, index.frames)
+    row = ScanRow(
+        video.video_id,
+        DAMAGED if reasons else OK,
+        fps=index.fps,
+        frames=sum(p.decoded for p in scanned.packets if p.shown),
+        damaged=ranges,
+        reason="; ".join(reasons),
+        timing="constant" if index.is_constant(undamaged) else "variable",
+        # Frames that are missing at the end are part of the last damaged range.
+        pictures=max([index.frames, *(stop for _, stop in ranges)]),
+        judged=scanned.judged,
+        md5=index.md5,
+        coded=scanned.coded,
+        stated=scanned.stated,
+    )
+    # One undamaged frame is read as a training does. Some codecs need more of the header than an
+    # index has, and some pixels cannot become RGB.
+    if undamaged.any():
+        try:
+            VideoReader(path, index).get_frames([int(np.argmax(undamaged))])
+        except (FrameError, ValueError) as error:
+            raise FileError(
+                f"frames ({index.stream.pix_fmt}) of {index.stream.codec} that cannot be read; "
+                f"{make_mp4(ENCODE)}"
+            ) from error
     return {"row": vars(row), "arrays": index.to_arrays()}
 
 
-def _judged(
-    video: Video, stream: av.VideoStream, stream_pass: StreamPass
-) -> tuple[ScanRow, VideoIndex]:
-    """Make the scan row and the frame index of a file that `stream_pass` has read to its end.
+class StreamPass:
+    """Reads and decodes all packets of a video stream once, and records the defects of each."""
 
-    Raises:
-        FileError: No frame of the file can be used.
-    """
-    if reason := stream_pass.why_nothing():
-        raise FileError(reason)
-    index = stream_pass.index()
-    ranges, reasons = judge(stream_pass.packets, index, stream_pass.lost)
-    if stream_pass.broke_off:
-        reasons.insert(0, f"{READ_ERRORS}{stream_pass.broke_off}")
-    status = DAMAGED if reasons else OK
-    judged = FULL if stream_pass.coded.is_arithmetic else DECODER_ONLY
-    row = ScanRow(
-        video.video_id,
-        status,
-        fps=index.fps,
-        frames=sum(p.decoded for p in stream_pass.packets if p.shown),
-        damaged=ranges,
-        reason="; ".join(reasons),
-        # Damaged frames may have wrong times, so only the others count.
-        timing="constant" if index.is_constant(outside(ranges, index.frames)) else "variable",
-        # Frames that are missing at the end are part of the last damaged range.
-        pictures=max([index.frames, *(stop for _, stop in ranges)]),
-        judged=judged,
-        md5=index.md5,
-        coded=stream.frames or len(index.packets),
-        stated=round(float((stream.duration or 0) * (stream.time_base or 0)), 6),
-    )
-    return row, index
+    def __init__(
+        self,
+        file: HashedFile,
+        container: av.container.InputContainer,
+        stream: av.VideoStream,
+        max_pixels: int,
+    ):
+        """Prepare the pass over an open file; `run` makes it.
 
+        Args:
+            file: The video file.
+            container: The container of the file.
+            stream: Its video stream.
+            max_pixels: Larger frames are rejected.
+        """
+        self._container, self._stream = container, stream
+        self._packets: list[Packet] = []
+        self._packet_of_pts: dict[int | None, Packet] = {}
+        context = stream.codec_context
+        self._coded = CodedStream(context.codec.canonical_name, context.extradata or b"")
+        self._recorder = PacketRecorder(file, stream)
+        # The decoder must report as many errors as it can.
+        if self._coded.settings:
+            context = av.CodecContext.create("h264", "r")
+            context.extradata = self._coded.extradata
+        # On one thread, each error in the log is about the packet that was decoded last.
+        context.thread_type, context.thread_count = "NONE", 1
+        # Errors are reported only if concealment is on, and its cheapest type is enough. Deblocking
+        # finds no errors.
+        context.options = decoder_limit(max_pixels) | {
+            "ec": "favor_inter",
+            "skip_bottom": str(self._coded.rows),
+            "skip_loop_filter": "all",
+        }
+        self._decoder = context
 
-def _read_one(path: Path, index: VideoIndex, row: ScanRow) -> None:
-    """Read one undamaged frame as a training does.
+    def run(self, progress: Callable[[int], None]) -> Scanned:
+        """Read and decode the stream to its end, with the decoder's log captured.
 
-    Some codecs need more of the header than an index has, and some pixels cannot become RGB.
+        Args:
+            progress: Called with the number of packets read so far.
 
-    Raises:
-        FileError: The frame cannot be read.
-    """
-    undamaged = np.flatnonzero(outside(row.damaged, index.frames))
-    if not len(undamaged):
-        return
-    try:
-        VideoReader(path, index).get_frames(undamaged[:1].tolist())
-    except (FrameError, ValueError) as error:
-        stream = index.stream
-        raise FileError(
-            f"frames ({stream.pix_fmt}) of {stream.codec} that cannot be read; {make_mp4(ENCODE)}"
-        ) from error
+        Raises:
+            FileError: No frame of the file can be used.
+            MemoryError: The decoder asks for too much memory.
+        """
+        packets, stream, errors = self._packets, self._stream, list[str]()
+        # The header lists all packets. If the file is fragmented, the list only has those that have
+        # been read.
+        listed_count = len(stream.index_entries)
+        last_report = time.monotonic()
+        with decoder_errors() as self._decoder_log:
+            for packet in demuxed(self._container, stream, errors.append):
+                if packet.size:
+                    self._add(packet)
+                if time.monotonic() - last_report > PROGRESS_SECONDS:
+                    last_report = time.monotonic()
+                    progress(len(packets))
+            # The decoder gives the frames that it holds back.
+            self._decode(packet=None, record=None)
+        if not self._coded.is_arithmetic:
+            mark_late_defects(packets)
+        progress(len(packets))
+        # A file of which no frame can be used is unreadable.
+        error = errors[-1] if errors else ""
+        if not packets:
+            raise FileError(f"no frame in the file ({error or 'it ends before the first'})")
+        if not any(p.shown for p in packets):
+            raise FileError("its edit list hides every frame")
+        if not any(p.decoded for p in packets):
+            raise FileError(f"no frame decodes ({error or 'no error given'})")
+        return Scanned(
+            packets,
+            # The key frames of the index are those that refer to no frame.
+            self._recorder.index([p.is_key for p in packets]),
+            judged=FULL if self._coded.is_arithmetic else DECODER_ONLY,
+            coded=stream.frames or len(packets),
+            lost=max(listed_count - len(packets), 0),
+            broke_off=f"{READ_ERRORS}{error}" if error else "",
+            stated=round(float((stream.duration or 0) * (stream.time_base or 0)), 6),
+        )
+
+    def _add(self, packet: av.Packet) -> None:
+        """Record a packet, check its bytes, and decode it."""
+        data = bytes(packet)
+        self._recorder.add(packet, data)
+        assert packet.pts is not None, "the recorder rejects a packet without a time"
+        record = Packet(packet.pts, packet.is_keyframe, shown=not packet.is_discard)
+        self._packets.append(record)
+        # The decoder gives a frame later than its packet, and the pts tells whose it is.
+        self._packet_of_pts[record.pts] = record
+        if packet.is_corrupt:
+            record.mark(CORRUPT)
+        other_data = self._coded.examine(data, record)
+        # A decoder drops hidden frames, but the scan must know whether they decode, since later
+        # ones may depend on them. A new packet has none of the flags but that of a key.
+        if other_data is not None or not record.shown:
+            copy = packet_of(other_data or data)
+            copy.pts, copy.dts, copy.is_keyframe = packet.pts, packet.dts, packet.is_keyframe
+            packet = copy
+        self._decode(packet, record)
+
+    def _decode(self, packet: av.Packet | None, record: Packet | None) -> None:
+        """Decode a packet, and set which frames come out and which have defects.
+
+        Args:
+            packet: The packet; None: the decoder gives all frames that it holds back.
+            record: The packet whose defect an error of the decoder is; None: errors are ignored.
+
+        Raises:
+            MemoryError: The decoder asks for too much memory.
+        """
+        self._decoder_log.clear()
+        try:
+            frames = self._decoder.decode(packet)
+        except av.error.FFmpegError as error:
+            # A lack of memory is no damage.
+            if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
+                raise MemoryError("Cannot allocate memory") from error
+            frames = []
+            if record is not None:
+                record.mark(UNDECODED)
+        for frame in frames:
+            source = self._packet_of_pts.get(frame.pts)
+            if source is None:
+                continue
+            source.decoded = True
+            source.size = (frame.width, frame.height)
+            # The container may call a frame a key frame that refers to others.
+            source.is_key &= frame.pict_type == av.video.frame.PictureType.I
+            if frame.is_corrupt:
+                source.mark(CORRUPT)
+        for level, _, text in self._decoder_log:
+            # After a cut, references that are to be released may be missing, which is harmless.
+            is_harmless = SEI_WORD in text or (self._coded.after_break and RELEASE_FAILED in text)
+            if record is not None and level <= av.logging.ERROR and not is_harmless:
+                record.mark(UNDECODED)

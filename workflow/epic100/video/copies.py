@@ -23,9 +23,14 @@ from epic100.base.guarded import FileError, ProcessError, call
 from epic100.base.text_table import write_table
 from epic100.settings.data import ProxySettings, ScanLimits
 from epic100.video.copy_encoder import copy_video, same_clock
-from epic100.video.index import VideoIndex
-from epic100.video.index_file import load_index, write_indexes
-from epic100.video.jobs import complete, read_stored_result, store_result
+from epic100.video.index import (
+    VideoIndex,
+    load_index,
+    read_stored_result,
+    store_result,
+    write_indexes,
+)
+from epic100.video.jobs import complete
 from epic100.video.scan_table import DAMAGED, FRAMES, ScanRow, read_scan_table
 from epic100.video.sheet import Video
 

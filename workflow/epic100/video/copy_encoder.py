@@ -23,8 +23,9 @@ from epic100.base.atomic import atomic_path
 from epic100.base.errors import DiskError
 from epic100.base.guarded import FileError
 from epic100.settings.data import ProxySettings
-from epic100.video.ffmpeg import error_text, opened
-from epic100.video.index import ANOTHER_FILE, VideoIndex, build_index
+from epic100.video.build_index import build_index
+from epic100.video.ffmpeg import MAX_PIXELS, error_text, opened
+from epic100.video.index import ANOTHER_FILE, VideoIndex
 
 # A function of this type is called with the number of frames done.
 Report = Callable[[int], None]
@@ -84,8 +85,10 @@ def _encode(
     """
     number_of_time = {time: number for number, time in enumerate(index.pts.tolist())}
     next_number = 0
+    # The scan has accepted the size of its frames.
+    max_pixels = max(MAX_PIXELS, index.stream.width * index.stream.height)
     with contextlib.ExitStack() as stack:
-        file, container, stream = stack.enter_context(opened(source, index.stream.max_pixels))
+        file, container, stream = stack.enter_context(opened(source, max_pixels))
         if file.size != index.file_size:
             raise FileError(f"it {ANOTHER_FILE}")
         size = settings.size(stream.codec_context.width, stream.codec_context.height)

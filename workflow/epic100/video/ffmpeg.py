@@ -1,15 +1,19 @@
-"""FFmpeg calls that several modules share, among them the only one that opens a video file."""
+"""FFmpeg calls that several modules share, among them the only one that opens a video file.
+
+The boxes of MP4 files: ISO/IEC 14496-12 (2022).
+"""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import av
 
 from epic100.base.disk import HashedFile, WatchedFile
 from epic100.base.errors import EpicError
 from epic100.base.guarded import FileError
-from epic100.video.containers import boxes_of
 
 # A frame of a 5.3K camera has 15.9 million pixels, so it is below this limit.
 MAX_PIXELS = 2**24
@@ -21,19 +25,6 @@ COPY = "-an -sn -c copy"
 _X264 = "-fps_mode passthrough -enc_time_base 1:90000 -c:v libx264 -crf 12 -pix_fmt yuv420p"
 ENCODE = f"-an -sn {_X264}"
 ENCODE_STEADY = f"-an -sn -vf setpts=N/FRAME_RATE/TB {_X264}"
-# Other containers by their first bytes, and the options. AVI and MPEG-PS do not state when each
-# frame is shown, so their packets cannot be copied.
-_OTHER_TYPES = {
-    b"\x1a\x45\xdf\xa3": ("Matroska or WebM", COPY),
-    b"RIFF": ("AVI", ENCODE),
-    b"\0\0\1\xba": ("MPEG-PS", ENCODE_STEADY),
-    b"FLV": ("FLV", COPY),
-    b"DKIF": ("IVF", COPY),
-}
-# MPEG-TS has this byte at the start of each packet of 188 bytes, before which a camera may write 4.
-_TS_SYNC, _TS_SIZES = 0x47, ((0, 188), (4, 192))
-# FFmpeg gives this name to the side data with the extradata of a new sample entry.
-_NEW_ENTRY = "new_extradata"
 # FFmpeg's names of the containers that are read in place, and of those from which it can make an
 # MP4. Each holds all its data. FFmpeg also opens playlists, descriptions of network sessions, lists
 # of files and patterns of names, whatever the file is called, and follows them to other files and
@@ -148,29 +139,75 @@ def demuxed(
             errors_in_a_row += 1
 
 
+# Other containers by their first bytes, and the options. AVI and MPEG-PS do not state when each
+# frame is shown, so their packets cannot be copied. MPEG-TS has a G at the start of each packet of
+# 188 bytes, before which a camera may write 4.
+_OTHER_TYPES = {
+    rb"\x1a\x45\xdf\xa3": ("Matroska or WebM", COPY),
+    rb"RIFF": ("AVI", ENCODE),
+    rb"\x00\x00\x01\xba": ("MPEG-PS", ENCODE_STEADY),
+    rb"FLV": ("FLV", COPY),
+    rb"DKIF": ("IVF", COPY),
+    rb"G.{187}G|.{4}G.{191}G": ("MPEG-TS", COPY),
+}
+
+
 def _why_closed(file: WatchedFile, containers: str, error: Exception) -> str:
     """Explain why FFmpeg cannot open a file: it is empty, truncated, corrupted or no video."""
     if not file.size:
         return "the file is empty"
     boxes = list(boxes_of(file.read_at, 0, file.size))
     names = [box.name for box in boxes]
-    if names[:1] == ["ftyp"] and ("moov" not in names or boxes[-1].stop > file.size):
-        return "truncated: its index (moov box) is not there, or not all of it"
-    if names[:1] != ["ftyp"]:
-        other_type = _other_type(file.read_at(0, 200)) if containers == IN_PLACE else ""
-        return other_type or "not a video file; expected MP4 or MOV"
-    return f"its index is spoilt ({error_text(error)})"
+    if names[:1] == ["ftyp"]:
+        if "moov" not in names or boxes[-1].stop > file.size:
+            return "truncated: its index (moov box) is not there, or not all of it"
+        return f"its index is spoilt ({error_text(error)})"
+    if containers == IN_PLACE:
+        head = file.read_at(0, 200)
+        for begin, (name, options) in _OTHER_TYPES.items():
+            if re.match(begin, head, re.DOTALL):
+                return f"it is {name}; {make_mp4(options)}"
+    return "not a video file; expected MP4 or MOV"
 
 
-def _other_type(head: bytes) -> str:
-    """Name the container that begins with these bytes, and how to make an MP4 of it; "" if none."""
-    for magic, (name, options) in _OTHER_TYPES.items():
-        if head.startswith(magic):
-            return f"it is {name}; {make_mp4(options)}"
-    for start, size in _TS_SIZES:
-        if head[start : start + 1] == head[start + size : start + size + 1] == bytes([_TS_SYNC]):
-            return f"it is MPEG-TS; {make_mp4(COPY)}"
-    return ""
+class Box(NamedTuple):
+    """A box of an MP4 file, e.g. `moov` or `mdat`.
+
+    Attributes:
+        name: The type of the box, four characters.
+        start: The first byte of the box in the file.
+        content: The first byte of its content, after its header.
+        stop: The byte after its last one.
+    """
+
+    name: str
+    start: int
+    content: int
+    stop: int
+
+
+def boxes_of(read_at: Callable[[int, int], bytes], start: int, stop: int) -> Iterator[Box]:
+    """Read the boxes of an MP4 file one after another, up to bytes that cannot be a box.
+
+    The last box may claim to go on beyond the end.
+
+    Args:
+        read_at: Takes a position and a number of bytes, and reads these bytes of the file.
+        start: The byte where the first box begins.
+        stop: The byte where reading ends; the size of the file for all its boxes.
+    """
+    while start + 8 <= stop:
+        header = read_at(start, 16)
+        # A header is a length in 4 bytes, a name in 4, and a length in 8 bytes if the first is 1.
+        length, name, header_size = int.from_bytes(header[:4]), header[4:8].decode("latin-1"), 8
+        if length == 1:
+            length, header_size = int.from_bytes(header[8:16]), 16
+        elif length == 0:
+            length = stop - start  # The box goes on to the end of the file.
+        if length < header_size or not name.isprintable():
+            return
+        yield Box(name, start, start + header_size, start + length)
+        start += length
 
 
 def make_mp4(options: str) -> str:
@@ -182,7 +219,8 @@ def begins_entry(packet: av.Packet) -> bool:
     """Whether another sample entry of an MP4 begins at a packet: the packets after it are coded
     in another way.
     """
-    return any(side.data_type == _NEW_ENTRY for side in packet.iter_sidedata())
+    # FFmpeg gives this name to the side data with the extradata of a new sample entry.
+    return any(side.data_type == "new_extradata" for side in packet.iter_sidedata())
 
 
 def packet_of(data: bytes | memoryview) -> av.Packet:

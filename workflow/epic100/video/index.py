@@ -3,47 +3,95 @@
 Frame i of a file is the i-th frame of its packet list in presentation order, with edit lists
 applied, whether or not it decodes. Time 0 is the time of the first frame. So a frame that fails
 to decode does not shift later frames, and a file of variable rate is indexed by its times.
+
+The indexes of a participant's videos are in one `.npz` file. A process reads it once. Processes
+that it forks later share the memory, since nobody writes to it.
 """
 
+import functools
 import json
 import os
-import zlib
-from array import array
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import av
 import numpy as np
 import numpy.typing as npt
 
-from epic100.base.disk import HashedFile
-from epic100.base.errors import EpicError, shown
-from epic100.base.guarded import FileError, call
-from epic100.settings.data import ScanLimits
-from epic100.video.facts import StreamFacts, facts_of
-from epic100.video.ffmpeg import COPY, ENCODE, begins_entry, demuxed, make_mp4, opened
-from epic100.video.packet_table import COLUMNS, PACKET, RECORDED
+from epic100.base.atomic import atomic_path
+from epic100.base.checked import opened_arrays
+from epic100.base.errors import BrokenFile, EpicError
 
+# The columns of the table of packets. In this order, only one byte of a row is lost to alignment.
+_FIELDS = [
+    # The coded bytes begin at this byte of the file.
+    ("offset", "<i8"),
+    # The time of presentation is in units of the stream's time base.
+    ("pts", "<i8"),
+    # The number of coded bytes of the packet.
+    ("size", "<i4"),
+    # For a key frame it is the CRC-32 of its bytes, else 0.
+    ("crc", "<u4"),
+    # The value is 1 if decoding can begin at the packet, else 0.
+    ("key", "<i1"),
+    # The value is 0 if an edit list hides the frame, else 1.
+    ("shown", "<i1"),
+    # Row i has the number of the packet with frame i; rows after the last frame have -1.
+    ("frame", "<i4"),
+]
+PACKET = np.dtype(_FIELDS, align=True)  # NumPy fills aligned columns twice as fast.
 # A file of indexes states this format, and a file of another one is not read. Raise the number when
 # `to_arrays` changes.
 FORMAT = "epic100 frame indexes 6"
-# These are the limits for the index of one file, for which no packet is decoded.
-LIMITS = ScanLimits(stall_seconds=20, memory_mib=1024)
-# The maximum seconds of computing to index a file. They grow with the size of the file.
-LIMIT_SECONDS = 600
-# Progress is reported once in this number of packets.
-PROGRESS_EVERY = 1000
-# Number of bytes that are read at once to compare packets with the file.
-_BUFFER_SIZE = 1 << 16
 ANOTHER_FILE = "is not the file that was scanned; scan it again"
 
 
 class FrameError(EpicError):
     """A requested frame cannot be read."""
+
+
+# These attributes of PyAV's codec context describe the colours.
+COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")
+
+
+@dataclass(frozen=True)
+class StreamFacts:
+    """The parameters of a video stream that a decoder needs, and how its frames are shown.
+
+    Attributes:
+        codec: Name of FFmpeg's decoder, e.g. `h264`.
+        width: Width in pixels.
+        height: Height in pixels.
+        pix_fmt: FFmpeg's pixel format, e.g. `yuv420p`; "" if it is unknown.
+        time_base: Seconds per unit of time.
+        colours: The values of `COLOURS` that the container states.
+        turns: Number of quarter turns clockwise before a frame is shown.
+    """
+
+    codec: str
+    width: int
+    height: int
+    pix_fmt: str
+    time_base: Fraction
+    colours: tuple[int, ...]
+    turns: int = 0
+
+    @classmethod
+    def of(cls, decoder: Any, time_base: Fraction, turns: int = 0) -> "StreamFacts":
+        """Collect the parameters from PyAV's codec context; the other arguments are attributes."""
+        return cls(
+            codec=decoder.name,
+            width=decoder.width,
+            height=decoder.height,
+            pix_fmt=decoder.pix_fmt or "",
+            time_base=time_base,
+            colours=tuple(int(getattr(decoder, name)) for name in COLOURS),
+            turns=turns,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,21 +147,6 @@ class VideoIndex:
     def pts_of(self, frames: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the presentation times of some frames, int64."""
         return self.packets["pts"][self.packets["frame"][np.asarray(frames)]]
-
-    def group(self, key: int) -> np.ndarray:
-        """List the packets from key frame number `key` up to the next key frame, `PACKET`."""
-        has_next = key + 1 < len(self.keys)
-        return self.packets[self.keys[key] : self.keys[key + 1] if has_next else None]
-
-    def part(self, start: int, stop: int) -> "VideoIndex":
-        """Make an index of the frames [start, stop), of use for their times alone.
-
-        Its packets are in presentation order and lack others, so it cannot be used to decode.
-        """
-        # The column `frame` has the row of each frame's packet.
-        packets = self.packets[self.packets["frame"][start:stop]]
-        packets["frame"] = np.arange(len(packets))
-        return replace(self, packets=packets)
 
     @property
     def times(self) -> np.ndarray:
@@ -203,7 +236,7 @@ class VideoIndex:
         Returns:
             The arrays by name, e.g. `P01_01/offset`; `P01_01/stream` is the JSON.
         """
-        columns = {f"{prefix}{name}": self.packets[name] for name in COLUMNS}
+        columns = {f"{prefix}{name}": self.packets[name] for name in PACKET.fields or ()}
         facts = vars(self.stream) | {
             "time_base": self.time_base.as_integer_ratio(),
             "extradata": self.extradata.hex(),
@@ -223,7 +256,7 @@ class VideoIndex:
             prefix: Start of their names, e.g. `P01_01/`.
         """
         packets = np.empty(len(arrays[f"{prefix}key"]), PACKET)
-        for name in COLUMNS:
+        for name in PACKET.fields or ():
             packets[name] = arrays[f"{prefix}{name}"]
         facts: dict[str, Any] = json.loads(str(arrays[f"{prefix}stream"]))
         file_facts = {name: facts.pop(name) for name in ("file_size", "fps", "late", "md5")}
@@ -233,161 +266,111 @@ class VideoIndex:
         return cls(packets, StreamFacts(**facts), extradata, **file_facts)
 
 
-class PacketRecorder:
-    """Collects the packets of a stream in decoding order, and makes a frame index of them.
-
-    The file is read a second time, without the demuxer, and each packet is compared with the bytes
-    at its offset. Only this proves that a reader may do the same. It takes little time, since the
-    bytes are still in the system's cache.
-
-    Attributes:
-        shown: Whether the frame of the last packet is shown.
-    """
-
-    def __init__(self, file: HashedFile, stream: "av.VideoStream"):
-        """Start before the first packet.
-
-        Args:
-            file: The video file.
-            stream: The video stream of the file, which FFmpeg has open.
-        """
-        self._extradata = bytes(stream.codec_context.extradata or b"")
-        self._stream = facts_of(file.name, stream)
-        # The array is flat: for each packet, it has the values of the columns `RECORDED`.
-        self._rows = array("q")
-        self._file = file
-        # These are the bytes that were read last, and their offset in the file.
-        self._buffer, self._buffer_start = b"", 0
-        self.shown = False
-        self._last_offset, self._latest_pts = -1, -(2**62)
-
-    def add(self, packet: "av.Packet", data: bytes) -> None:
-        """Record a packet; set `shown`.
-
-        Args:
-            packet: The packet, as the demuxer returns it.
-            data: Its bytes, at least one.
-
-        Raises:
-            FileError: The packet is not at its place, or is not coded as the ones before.
-            DiskError: The file cannot be read.
-        """
-        offset = -1 if packet.pos is None else packet.pos
-        if packet.pts is None or offset < 0 or not self._is_at(offset, data):
-            raise FileError(f"its packets are not complete at their places; {make_mp4(COPY)}")
-        # If an edit list shows several parts of the track, each part begins with a key frame that
-        # is further up in the file, or hidden and not later than the frames before it.
-        is_earlier = packet.is_discard and packet.pts <= self._latest_pts
-        is_part = packet.is_keyframe and (offset < self._last_offset or is_earlier)
-        if is_part or begins_entry(packet):
-            raise FileError(f"it joins several films or parts; {make_mp4(ENCODE)}")
-        self._last_offset, self.shown = offset, not packet.is_discard
-        if self.shown:
-            self._latest_pts = max(self._latest_pts, packet.pts)
-        # Nothing comes before the first packet, so decoding can begin there whatever it is.
-        is_key = packet.is_keyframe or not self._rows
-        crc = zlib.crc32(data) if is_key else 0
-        self._rows.extend((offset, packet.pts, len(data), crc, is_key, self.shown))
-
-    def _is_at(self, offset: int, data: bytes) -> bool:
-        """Whether the bytes of a packet are in the file at an offset."""
-        if not 0 <= offset - self._buffer_start <= len(self._buffer) - len(data):
-            self._buffer = self._file.read_at(offset, max(len(data), _BUFFER_SIZE))
-            self._buffer_start = offset
-        return self._buffer.startswith(data, offset - self._buffer_start)
-
-    def index(self, keys: Sequence[bool] | None = None) -> VideoIndex:
-        """Make the frame index of all packets so far.
-
-        The rest of the file is read for the MD5.
-
-        Args:
-            keys: For each packet, whether it refers to no other frame; None: the flags of the
-                container are trusted.
-        """
-        rows = np.frombuffer(self._rows, np.int64).reshape(-1, len(RECORDED))
-        packets = np.empty(len(rows), PACKET)
-        for name, column in zip(RECORDED, rows.T, strict=True):
-            packets[name] = column
-        if keys is not None:
-            # Decoding can begin at the first packet, whatever it is.
-            packets["key"][1:] = keys[1:]
-        shown = np.flatnonzero(packets["shown"])
-        pts = packets["pts"][shown]
-        in_order = np.argsort(pts, kind="stable")
-        # Row i of this column names the packet of frame i, so it has no more than F entries.
-        packets["frame"] = -1
-        packets["frame"][: len(shown)] = shown[in_order]
-        return VideoIndex(
-            packets=packets,
-            stream=self._stream,
-            extradata=self._extradata,
-            file_size=self._file.size,
-            fps=measured_rate(pts[in_order], self._stream.time_base),
-            late=max(0.0, float(pts.min() * self._stream.time_base)) if len(pts) else 0.0,
-            md5=self._file.md5(),
-        )
+def index_path(index_dir: str | os.PathLike, participant_id: str) -> Path:
+    """Return the file of a participant's frame indexes in a folder: `P01.index.npz`."""
+    return Path(index_dir) / f"{participant_id}.index.npz"
 
 
-def build_index(path: str | os.PathLike) -> VideoIndex:
-    """Make the index of a file without a scan, in a process with limits on memory and time.
-
-    Raises:
-        FrameError: The file has no video that can be read, or needs more than `LIMITS` allow.
-        ProcessError: The disk or the machine fails, not the file.
-    """
-    path = Path(path)
-    try:
-        return VideoIndex.from_arrays(
-            call(index_packets, path, limits=LIMITS, seconds=LIMIT_SECONDS)
-        )
-    except FileError as error:
-        raise FrameError(f"{shown(path)}: {error}") from error
+def write_indexes(indexes: Mapping[str, VideoIndex], path: str | os.PathLike) -> None:
+    """Write the frame indexes of several videos, by video_id, to one `.npz`, atomically."""
+    arrays = dict[str, np.ndarray]()
+    for video_id, index in indexes.items():
+        arrays |= index.to_arrays(f"{video_id}/")
+    _write_arrays(path, arrays)
 
 
-def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
-    """Read all packets of a file without decoding them, and return the arrays of its index.
+def store_result(path: Path, facts: Mapping[str, Any], index: VideoIndex) -> None:
+    """Write the result of the work on one video, for a later call.
 
     Args:
-        path: The video file.
-        progress: Called with the number of packets that were read.
+        path: The `.npz` file.
+        facts: Values besides the index, which can be written as JSON.
+        index: A frame index.
 
     Raises:
-        FileError: The file has no video that can be read, or cannot be read to its end.
         DiskError: The disk fails.
     """
-    with opened(path) as (file, container, stream):
-        recorder = PacketRecorder(file, stream)
-        for number, packet in enumerate(demuxed(container, stream, _reject)):
-            if packet.size:
-                recorder.add(packet, bytes(packet))
-            if number % PROGRESS_EVERY == 0:
-                progress(number)
-        index = recorder.index()
-    if not index.frames:
-        raise FileError("no frames in this file")
-    return index.to_arrays()
+    _write_arrays(path, index.to_arrays() | {"facts": np.array(json.dumps(facts))})
 
 
-def _reject(why: str) -> NoReturn:
-    """Raise FileError at the first error of the container: an index must have all packets."""
-    raise FileError(f"reading it failed: {why}")
+def _write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays and `FORMAT` to a `.npz`, atomically."""
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, format=np.array(FORMAT), **arrays)
 
 
-def measured_rate(pts: np.ndarray, time_base: Fraction) -> float:
-    """Measure the frame rate of pictures: frames per second over all steps that are not gaps.
-
-    Args:
-        pts: int [F], ascending: the presentation times of the frames.
-        time_base: Seconds per unit of time.
+def read_stored_result(path: Path) -> tuple[dict[str, Any], VideoIndex | None]:
+    """Read what `store_result` wrote.
 
     Returns:
-        The rate; 0 if there are too few frames, or if all have one time.
+        The values and the frame index; `{}` and None if there is no such file, or if it is
+        incomplete or of another version.
+
+    Raises:
+        DiskError: The disk fails.
     """
-    if len(pts) < 2:
-        return 0.0
-    steps = np.diff(pts)
-    # A step over one and a half times the usual one is a gap, which would lower the rate.
-    steps = steps[steps <= 1.5 * np.median(steps)]
-    mean_seconds = Fraction(int(steps.sum()), len(steps)) * time_base
-    return float(1 / mean_seconds) if mean_seconds else 0.0
+    if path.is_file():
+        # A result that cannot be read counts as none, so the work is done again.
+        with (
+            suppress(BrokenFile),
+            opened_arrays(path, FORMAT, "what a job gave", "it is done again") as arrays,
+        ):
+            return json.loads(str(arrays["facts"])), VideoIndex.from_arrays(arrays)
+    return {}, None
+
+
+def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex:
+    """Read the frame index of one video from a participant's file.
+
+    Raises:
+        EpicError: The file is not a frame index of this version, is incomplete, or has none for
+            this video.
+    """
+    indexes = load_indexes(Path(path))
+    if video_id not in indexes:
+        raise EpicError(
+            f"{path}: no frame index of {video_id}; one that cannot be read has none; of any "
+            f"other, make it again with `snakemake -R {path}`"
+        )
+    return indexes[video_id]
+
+
+@functools.cache
+def load_indexes(path: Path) -> Mapping[str, VideoIndex]:
+    """Read the frame indexes of all videos from a participant's file.
+
+    A process reads the file once. Later calls return the same indexes, even if the file has
+    changed.
+
+    Returns:
+        The index of each video, by video_id. Nobody may change them, since all callers share them.
+
+    Raises:
+        EpicError: The file is not a frame index of this version, or is incomplete.
+        OSError: There is no file, or the disk fails; the next call tries again.
+    """
+    path.stat()  # A file that is missing is no spoilt one.
+    with opened_arrays(
+        path, FORMAT, "a complete frame index", "scan its participant again"
+    ) as arrays:
+        prefixes = [name.removesuffix("stream") for name in arrays if name.endswith("/stream")]
+        return {
+            prefix.removesuffix("/"): VideoIndex.from_arrays(arrays, prefix) for prefix in prefixes
+        }
+
+
+def find_index(folder: str | os.PathLike, path: str | os.PathLike) -> VideoIndex | None:
+    """Read the frame index of a video `{root}/{participant}/{video_id}.*`; None if there is none.
+
+    Args:
+        folder: The folder in which the rules scan and proxy write indexes.
+        path: The path of the video in a list of segments.
+
+    Raises:
+        EpicError: The file is not a frame index of this version, or is incomplete.
+        OSError: The disk fails.
+    """
+    video = Path(path)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return load_indexes(index_path(folder, video.parent.name)).get(video.stem)
+    return None

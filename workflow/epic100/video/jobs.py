@@ -4,24 +4,16 @@ The result of each job is written to a file, so that a call after an interruptio
 other jobs.
 """
 
-import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-import numpy as np
-
-from epic100.base.atomic import atomic_path
-from epic100.base.checked import opened_arrays
-from epic100.base.errors import BrokenFile, DiskError, EpicError
+from epic100.base.errors import DiskError, EpicError
 from epic100.base.guarded import ProcessError
 from epic100.base.log import Progress
-from epic100.video.index import FORMAT, VideoIndex
 from epic100.video.sheet import Video
 
 Result = TypeVar("Result")
@@ -142,39 +134,3 @@ class _Board:
         """Show that the job of a video has ended, with a result or an error."""
         self._finished.append(video)
         self.tell(video, self._frames[video])
-
-
-def store_result(path: Path, facts: Mapping[str, Any], index: VideoIndex) -> None:
-    """Write the result of a job to a file.
-
-    Args:
-        path: The `.npz` file.
-        facts: Values besides the index, which can be written as JSON.
-        index: A frame index.
-
-    Raises:
-        DiskError: The disk fails.
-    """
-    header = {"format": np.array(FORMAT), "facts": np.array(json.dumps(facts))}
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **header, **index.to_arrays())
-
-
-def read_stored_result(path: Path) -> tuple[dict[str, Any], VideoIndex | None]:
-    """Read the result of a job that `store_result` wrote.
-
-    Returns:
-        The values and the frame index; `{}` and None if there is no such file, or if it is
-        incomplete or of another version.
-
-    Raises:
-        DiskError: The disk fails.
-    """
-    if path.is_file():
-        # A result that cannot be read counts as none, so the job is done again.
-        with (
-            suppress(BrokenFile),
-            opened_arrays(path, FORMAT, "what a job gave", "it is done again") as arrays,
-        ):
-            return json.loads(str(arrays["facts"])), VideoIndex.from_arrays(arrays)
-    return {}, None

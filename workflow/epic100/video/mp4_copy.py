@@ -11,7 +11,7 @@ are shown, so the n-th of them is shown at the n-th decoding time.
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -21,8 +21,9 @@ from epic100.base.errors import shown
 from epic100.base.guarded import FileError, call
 from epic100.base.log import Progress
 from epic100.settings.data import ScanLimits
+from epic100.video.build_index import index_packets, reject
 from epic100.video.ffmpeg import COPIED, begins_entry, demuxed, opened
-from epic100.video.index import FrameError, VideoIndex, index_packets
+from epic100.video.index import FrameError, VideoIndex
 from epic100.video.mp4_encoder import encode
 
 # These containers say when each frame is shown, and an MP4 can hold the packets of these codecs.
@@ -189,14 +190,9 @@ def _packets(
         FileError: The container has an error, so that the copy would lack frames.
     """
     done = 0
-    for number, packet in enumerate(demuxed(container, stream, _reject)):
+    for number, packet in enumerate(demuxed(container, stream, reject)):
         if packet.size:
             yield packet
         done += packet.size
         if number % PROGRESS_EVERY == 0:
             progress(done)
-
-
-def _reject(why: str) -> NoReturn:
-    """Raise FileError for an error of the container."""
-    raise FileError(f"reading it failed: {why}")

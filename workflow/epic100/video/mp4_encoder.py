@@ -9,8 +9,8 @@ import av
 import numpy as np
 
 from epic100.base.guarded import FileError
-from epic100.video.facts import COLOURS
 from epic100.video.ffmpeg import decoder_errors
+from epic100.video.index import COLOURS
 
 # A key frame comes often, so that a clip is read fast. The number of threads is fixed, so that the
 # copy and the memory that it takes are alike on all machines.

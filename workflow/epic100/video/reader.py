@@ -3,24 +3,59 @@
 The frames are bit for bit as a full sequential decode gives them. Packets are read by their offsets
 in the file (`packets`). MMAction2's `DecordInit` reads the complete file into memory for every
 clip; docs/evidence/reading.md compares the cost.
+
+Opening a file costs a round trip to the disk, and a new converter computes tables. A training draws
+clips from hundreds of files at random, so without caches nearly each clip would need both.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+import resource
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 
+from epic100.base.disk import WatchedFile
+from epic100.video.build_index import build_index
+from epic100.video.ffmpeg import decoder_limit
+from epic100.video.index import ANOTHER_FILE, COLOURS, StreamFacts, VideoIndex
 from epic100.video.index import FrameError as FrameError  # Every reader raises it.
-from epic100.video.index import VideoIndex, build_index
-from epic100.video.kept import SharedCaches, new_decoder
-from epic100.video.packets import DirectPackets
-from epic100.video.window import Window
+from epic100.video.packets import FrameFolder, Timed, open_video, read_packets
+from epic100.video.window import FrameConverter, Window
 
 # These decoders can be told packet by packet what to skip. Packets of other codecs may hold several
 # frames (packed MPEG-4, superframes of VP9), or the choice is fixed at the start (AV1).
 _SKIPPING = ("h264", "hevc", "mpeg1video", "mpeg2video")
+# EPIC-KITCHENS-100 has 495 training videos, with few different streams.
+MAX_FILES = 512
+# A converter takes 140 kB. Training draws one of 47 sizes for each clip.
+MAX_CONVERTERS = 64
+
+
+class SharedCaches:
+    """Caches of open files and converters for the video readers of one process.
+
+    Each attribute is a function with a cache (`functools.lru_cache`).
+
+    Attributes:
+        files: Opens a file by its path. Forked processes may share the descriptors, since a read at
+            an offset moves no position. A file that leaves the cache is closed.
+        converters: Makes a converter of frames by the stream, the size of the windows and the
+            size that they are scaled to. Streams with equal keys describe their colours alike.
+    """
+
+    def __init__(self) -> None:
+        """Make empty caches."""
+        # Half of the files that the system lets a process open stay for others.
+        soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        is_unlimited = soft_limit == resource.RLIM_INFINITY
+        max_files = MAX_FILES if is_unlimited else max(1, min(MAX_FILES, soft_limit // 2))
+        self.files = lru_cache(max_files)(open_video)
+        # All converters are made alike, and only the cache needs the key.
+        self.converters = lru_cache(MAX_CONVERTERS)(lambda *key: FrameConverter())
 
 
 class VideoReader:
@@ -55,13 +90,11 @@ class VideoReader:
         self.fps = self.index.fps
         self._caches = caches or SharedCaches()
         self._owns_caches = caches is None
-        # Streams with the same value describe their frames alike, so they share converters.
-        self._frame_format = (self.index.stream, self.index.extradata)
-        self._packets = DirectPackets(self.path, self.index, self._caches)
         height, width = self.index.stream.height, self.index.stream.width
-        self._coded_size = (height, width)
         # An odd number of quarter turns exchanges height and width.
         self.size = (width, height) if self.index.stream.turns % 2 else (height, width)
+        # The file is opened now, so that a wrong one is rejected at once.
+        self._open()
 
     @property
     def frames(self) -> int:
@@ -98,100 +131,150 @@ class VideoReader:
                 f"{self.path}: frames {list(indices)[:3]}... asked of a file of "
                 f"{self.index.frames} frames; scan the video again if it was replaced"
             )
-        pts = self.index.pts_of(frames)
-        # Decoding begins at the last key frame before the packet. The leading frames of an open
-        # GOP are shown before that key frame, so they are decoded from the key frame before it.
-        keys = np.searchsorted(self.index.keys, self.index.packets["frame"][frames], "right") - 1
-        keys = np.maximum(keys - (pts < self.index.key_pts[keys]), 0)
+        # The missing frames by their times. Each has its part of `rgb`.
         window_size = self.size if window is None else (window.height, window.width)
         rgb = np.empty((len(frames), *(size or window_size), 3), np.uint8)
-        # `_decode_group` and `_store` use these during this call.
-        self._decoder = new_decoder(self.index.stream, self.index.extradata)
-        self._window = window
-        self._converter = self._caches.converters(self._frame_format, window_size, size)
-        # The times of the missing frames are in here. `_store` removes those that it converts.
-        row_of_time = {time: row for row, time in enumerate(pts.tolist())}
-        for key in np.unique(keys).tolist():
-            group_times = set(pts[keys == key].tolist())
-            # Some files mark frames as key frames from which decoding recovers only gradually
-            # (intra refresh). Frames that do not come out are decoded from an earlier key frame.
-            for earlier in dict.fromkeys((key, key - 1, key - 2, 0)):
-                missing_times = group_times & row_of_time.keys()
-                if earlier >= 0 and missing_times:
-                    self._decode_group(earlier, missing_times, row_of_time, rgb)
-        if row_of_time:
+        pts = self.index.pts_of(frames)
+        missing = dict(zip(pts.tolist(), rgb, strict=True))
+        # Streams with the same value describe their frames alike, so they share converters.
+        frame_format = (self.index.stream, self.index.extradata)
+        converter = self._caches.converters(frame_format, window_size, size)
+        try:
+            self._fill(missing, frames, converter, window)
+        # An OSError comes from the file: a disk that fails raises DiskError.
+        except (av.error.FFmpegError, OSError) as error:
+            raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
+        if missing:
+            first = frames[np.isin(pts, list(missing))][0]
             raise FrameError(
-                f"{self.path}: frame {frames[min(row_of_time.values())]} does not decode "
-                f"({len(row_of_time)} of {len(frames)} wanted); scan the video and use the clean "
-                "list"
+                f"{self.path}: frame {first} does not decode ({len(missing)} of {len(frames)} "
+                "wanted); scan the video and use the clean list"
             )
         # Most calls ask for ascending frames, which need no copy.
         is_ascending = len(row_of_index) == len(frames) and (np.diff(row_of_index) > 0).all()
         return rgb if is_ascending else rgb[row_of_index]
 
-    def _decode_group(
-        self, key: int, wanted: set[int], row_of_time: dict[int, int], rgb: np.ndarray
+    def _fill(
+        self,
+        missing: dict[int, np.ndarray],
+        frames: np.ndarray,
+        converter: FrameConverter,
+        window: Window | None,
     ) -> None:
-        """Decode from a key frame on until all wanted frames have come out.
+        """Decode frames, and write those that come out.
 
         Args:
-            key: Number of the key frame.
-            wanted: Presentation times of the wanted frames. A time is removed when the decoder
-                gets its packet.
-            row_of_time: The row of `rgb` for each time that is missing. A time is removed when its
-                frame comes out.
-            rgb: The frames [rows, height, width, 3], which are filled.
+            missing: For the time of each frame, the RGB [height, width, 3] that is written. Frames
+                that come out are removed.
+            frames: int64 [N], ascending: the numbers of the frames.
+            converter: Converts frames to RGB.
+            window: The part of each frame.
 
         Raises:
-            FrameError: The packets cannot be read or decoded.
-            DiskError: The disk fails.
+            FrameError: The file is not the one that was scanned, or a frame has another size.
         """
-        key_time = int(self.index.key_pts[key])
-        try:
-            packets = self._packets.from_key(key, wanted)
-            decoder = self._decoder
-            decoder.flush_buffers()
-            # A hidden frame has a time, and a packet without a pts.
-            for packet, time in packets:
-                # The decoder skips unwanted frames that are not reference frames.
-                if decoder.name in _SKIPPING:
-                    decoder.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-                wanted.discard(packet.pts)
-                try:
-                    frames = decoder.decode(packet)
-                except av.error.InvalidDataError:
-                    if time >= key_time:
-                        raise
-                    # This leading frame, shown before the key frame, is corrupted. Frames shown
-                    # after the key frame do not refer to it.
+        index, file = self.index, self._open()
+        # Decoding begins at the last key frame before the packet. The leading frames of an open
+        # GOP are shown before that key frame, so they are decoded from the key frame before it.
+        pts, numbers = index.pts_of(frames), index.packets["frame"][frames]
+        keys = np.searchsorted(index.keys, numbers, "right") - 1
+        keys = np.maximum(keys - (pts < index.key_pts[keys]), 0)
+        decoder = _new_decoder(index.stream, index.extradata)
+        for key in np.unique(keys).tolist():
+            stop = int(numbers[keys == key].max()) + 1
+            # Some files mark frames as key frames from which decoding recovers only gradually
+            # (intra refresh). Frames that do not come out are decoded from an earlier key frame.
+            for earlier in dict.fromkeys((key, key - 1, key - 2, 0)):
+                wanted = missing.keys() & set(pts[keys == key].tolist())
+                if earlier < 0 or not wanted:
                     continue
-                self._store(frames, row_of_time, rgb)
-                if not wanted:
-                    break
-            # The decoder has got all wanted packets, but holds back some frames.
-            self._store(decoder.decode(None), row_of_time, rgb)
-        # An OSError comes from the file: a disk that fails raises DiskError.
-        except (av.error.FFmpegError, OSError) as error:
-            raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
+                start = int(index.keys[earlier])
+                packets = read_packets(self.path, file, index, start, stop, wanted)
+                for frame in _decoded(decoder, packets, int(index.key_pts[earlier]), wanted):
+                    if frame.pts not in missing or frame.is_corrupt:
+                        continue
+                    if (frame.height, frame.width) != (index.stream.height, index.stream.width):
+                        # The number of a frame is the count of frames that are shown before it.
+                        number = np.count_nonzero(index.pts < frame.pts)
+                        raise FrameError(
+                            f"{self.path}: the frame changes its size at frame {number}; scan the "
+                            "video"
+                        )
+                    converter.write(frame, missing.pop(frame.pts), window, index.stream.turns)
 
-    def _store(
-        self,
-        frames: Iterable[av.VideoFrame],
-        row_of_time: dict[int, int],
-        rgb: np.ndarray,
-    ) -> None:
-        """Convert wanted frames into their rows of `rgb`; remove them from `row_of_time`.
+    def _open(self) -> WatchedFile | FrameFolder:
+        """Open the file if it is not open yet, and check that its size is that of the scan."""
+        try:
+            file = self._caches.files(str(self.path))
+        except OSError as error:
+            raise FrameError(f"{self.path}: opening failed: {error}") from error
+        # The cache would return the wrong file again, even when the right one is back.
+        if file.size != self.index.file_size:
+            self._caches.files.cache_clear()
+            raise FrameError(f"{self.path}: {ANOTHER_FILE}")
+        return file
 
-        Corrupted frames are left out.
-        """
-        for frame in frames:
-            if frame.pts not in row_of_time or frame.is_corrupt:
-                continue
-            if (frame.height, frame.width) != self._coded_size:
-                # The number of a frame is the count of frames that are shown before it.
-                number = np.count_nonzero(self.index.pts < frame.pts)
-                raise FrameError(
-                    f"{self.path}: the frame changes its size at frame {number}; scan the video"
-                )
-            into = rgb[row_of_time.pop(frame.pts)]
-            self._converter.write(frame, into, self._window, self.index.stream.turns)
+
+def _decoded(
+    decoder: av.VideoCodecContext, packets: Iterable[Timed], key_time: int, wanted: set[int]
+) -> Iterator[av.VideoFrame]:
+    """Decode packets from a key frame on, until the decoder has got all wanted ones.
+
+    Args:
+        decoder: The decoder.
+        packets: The packets, and when each is shown.
+        key_time: When the key frame is shown.
+        wanted: Presentation times of the wanted frames. A time is removed when the decoder gets its
+            packet.
+
+    Yields:
+        All frames that come out, wanted or not.
+    """
+    decoder.flush_buffers()
+    # A hidden frame has a time, and a packet without a pts.
+    for packet, time in packets:
+        # The decoder skips unwanted frames that are not reference frames.
+        if decoder.name in _SKIPPING:
+            decoder.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+        wanted.discard(packet.pts)
+        try:
+            yield from decoder.decode(packet)
+        except av.error.InvalidDataError:
+            if time >= key_time:
+                raise
+            # This leading frame, shown before the key frame, is corrupted. Frames shown after the
+            # key frame do not refer to it.
+        if not wanted:
+            break
+    # The decoder has got all wanted packets, but holds back some frames.
+    yield from decoder.decode(None)
+
+
+def _new_decoder(stream: StreamFacts, extradata: bytes) -> av.VideoCodecContext:
+    """Make a decoder for the frames of one call: one thread, exact crops, and no huge frames.
+
+    Even when it is flushed, a decoder keeps the parameter sets of what it has decoded last. So no
+    decoder is kept for another place or file.
+
+    Args:
+        stream: The parameters of the stream. A scan or `build_index` has accepted its size.
+        extradata: Its parameter sets.
+    """
+    decoder = cast(av.VideoCodecContext, av.CodecContext.create(stream.codec, "r"))
+    if extradata:
+        decoder.extradata = extradata
+    decoder.width, decoder.height = stream.width, stream.height
+    if stream.pix_fmt:
+        decoder.pix_fmt = stream.pix_fmt
+    for name, value in zip(COLOURS, stream.colours, strict=True):
+        setattr(decoder, name, value)
+    # Each clip gets one core: workers run in parallel, and threads would only add latency.
+    decoder.thread_type, decoder.thread_count = "NONE", 1
+    # Without this flag, a crop from the left is rounded.
+    decoder.flags |= av.codec.context.Flags.unaligned
+    # Frames are lost if a stream of H.264 does not state how far they are out of order. "Strict"
+    # assumes the maximum that the level of the stream allows, which does not change the frames.
+    decoder.options = decoder_limit(stream.width * stream.height)
+    if stream.codec == "h264":
+        decoder.options |= {"strict": "strict"}
+    return decoder

@@ -19,7 +19,7 @@ from epic100.base.text_table import read_table
 
 REQUIRED = ("video_id", "participant_id", "split", "fps", "duration")
 # A video may have any of these paths below the root. A download is saved at the first one, which is
-# also the path of the video in lists of segments. Extracted frames (`video.frames`) come last, so
+# also the path of the video in lists of segments. Extracted frames (`scan.frames`) come last, so
 # that a film next to them is read.
 LAYOUTS = (
     "{participant}/{video}.MP4",

@@ -1,4 +1,4 @@
-"""Read the NAL units of H.264 and HEVC in MP4, their bits, and the parameter sets of H.264.
+"""Read the NAL units of H.264 and HEVC in MP4, and read and change the parameter sets of H.264.
 
 Clause numbers refer to Rec. ITU-T H.264 (08/2021) and ISO/IEC 14496-15 (2022).
 """
@@ -72,12 +72,6 @@ class Bits:
         """
         code = self.ue()
         return (code + 1) // 2 if code & 1 else -(code // 2)
-
-
-def code(value: int) -> str:
-    """Write a number as Exp-Golomb code, as text of zeros and ones: 3 gives `00100`."""
-    bits = f"{value + 1:b}"
-    return "0" * (len(bits) - 1) + bits
 
 
 def escaped(bits: str) -> bytes:
@@ -183,3 +177,135 @@ class SetRecord:
             record.append(len(units) | marker_bits)
             record += b"".join(sized(unit, 2) for unit in units)
         return bytes(record)
+
+
+# Sets of these profiles also have the fields of chroma format and scaling lists.
+_HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
+# Level 6.2 is declared, so that a taller frame does not reduce the reorder depth (table A-1).
+_TOP_LEVEL = 62
+# The level is in the 8 bits from this one on.
+_LEVEL_AT, _LEVEL_BITS = 24, 8
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """Fields of a sequence parameter set (clause 7.4.2.1.1).
+
+    Attributes:
+        width: Width in macroblocks (16 px).
+        height: Height in macroblocks of a frame, or of a field if `progressive` is false.
+        frame_num_bits: Number of bits of `frame_num` in a slice header.
+        poc_type: How the picture order count (POC) is coded: 0, 1 or 2 of clause 8.2.1.
+        poc_bits: Number of bits of the order count in a slice header; 0 if it has none.
+        gaps_allowed: Whether `frame_num` may skip numbers without a loss.
+        progressive: Whether all pictures are frames, and none is split into two fields.
+        height_at: First bit of the height within the set, and the bit after its last one.
+    """
+
+    width: int
+    height: int
+    frame_num_bits: int
+    poc_type: int
+    poc_bits: int
+    gaps_allowed: bool
+    progressive: bool
+    height_at: tuple[int, int]
+
+
+def parse_sps(sps: bytes) -> StreamSettings:
+    """Read a sequence parameter set with its NAL header (clause 7.3.2.1.1).
+
+    Raises:
+        ValueError: It is not a sequence parameter set, or is broken.
+    """
+    bits = Bits(sps)
+    if bits.u(8) & 31 != SPS:
+        raise ValueError("not a sequence parameter set")
+    profile = bits.u(8)
+    bits.at = _LEVEL_AT + _LEVEL_BITS
+    bits.ue()  # The number of the set is not needed.
+    if profile in _HIGH_PROFILES:
+        is_444 = bits.ue() == 3  # This field is chroma_format_idc.
+        if is_444 and bits.u(1):
+            raise ValueError("each colour has its own slices")
+        bits.ue(), bits.ue()  # These are bit_depth_luma_minus8 and bit_depth_chroma_minus8.
+        # The first of these two bits, qpprime_y_zero_transform_bypass_flag, is not needed. The
+        # second, seq_scaling_matrix_present_flag, says that scaling lists follow.
+        if bits.u(2) & 1:
+            _skip_scaling_lists(bits, count=12 if is_444 else 8)
+    frame_num_bits = bits.ue() + 4
+    poc_type = bits.ue()
+    poc_bits = 0
+    if poc_type == 0:
+        poc_bits = bits.ue() + 4
+    bits.ue()  # The number of reference pictures is not needed.
+    gaps_allowed = bool(bits.u(1))
+    # Both lengths are in macroblocks. The place of the height is stored for `with_more_rows`.
+    width = bits.ue() + 1
+    height_start = bits.at
+    height = bits.ue() + 1
+    height_stop = bits.at
+    progressive = bool(bits.u(1))
+    if poc_type not in (0, 2) or frame_num_bits > 16 or poc_bits > 16:
+        raise ValueError("broken sequence parameter set")
+    return StreamSettings(
+        width=width,
+        height=height,
+        frame_num_bits=frame_num_bits,
+        poc_type=poc_type,
+        poc_bits=poc_bits,
+        gaps_allowed=gaps_allowed,
+        progressive=progressive,
+        height_at=(height_start, height_stop),
+    )
+
+
+def is_arithmetic(pps: bytes) -> bool:
+    """Whether a picture parameter set says that its pictures are coded with CABAC.
+
+    Raises:
+        ValueError: The set is too short.
+    """
+    bits = Bits(pps, at=8)  # The NAL header has 8 bits.
+    bits.ue(), bits.ue()  # The numbers of this set and of its sequence parameter set.
+    return bool(bits.u(1))
+
+
+def with_more_rows(sps: bytes, rows: int) -> bytes:
+    """Rewrite a sequence parameter set, so that a decoder expects more rows below each frame.
+
+    Args:
+        sps: The set.
+        rows: Number of rows of macroblocks to add; an even number if frames are interlaced.
+
+    Returns:
+        The set with the larger height, and with level 6.2: with its own level, the larger height
+        would reduce the number of frames that a decoder can reorder (table A-1).
+
+    Raises:
+        ValueError: `parse_sps` cannot read the set.
+    """
+    settings = parse_sps(sps)
+    bits = Bits(sps).digits
+    height_start, height_stop = settings.height_at
+    # The set has the height minus one, and a code has one more, so the code is that of the height.
+    # If a frame has two fields, the height counts pairs of rows.
+    height = f"{settings.height + (rows if settings.progressive else rows // 2):b}"
+    code = "0" * (len(height) - 1) + height
+    head = f"{bits[:_LEVEL_AT]}{_TOP_LEVEL:08b}{bits[_LEVEL_AT + _LEVEL_BITS : height_start]}"
+    # The zeros at the end fill the last byte. They are removed, since `escaped` adds new ones.
+    return escaped(head + code + bits[height_stop:].rstrip("0"))
+
+
+def _skip_scaling_lists(bits: Bits, count: int) -> None:
+    """Skip the scaling lists of a sequence parameter set (clause 7.3.2.1.1.1)."""
+    for number in range(count):
+        # Each list begins with a flag that says whether its codes follow.
+        if bits.u(1):
+            last_scale = next_scale = 8
+            # The first six lists are for 4x4 transforms, the others for 8x8.
+            for _ in range(16 if number < 6 else 64):
+                # The list ends early, without more codes, where the next scale is 0.
+                if next_scale:
+                    next_scale = (last_scale + bits.se()) % 256
+                last_scale = next_scale or last_scale
