@@ -4,6 +4,7 @@ A report consists of lines (`Line`), as those of the other inputs.
 """
 
 import contextlib
+import itertools
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -125,8 +126,10 @@ def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
     yield from _videos_with_two_files(archive)
     yield from _files_that_are_no_films(files, stats)
     yield from _films_of_one_size(stats)
+    # A model without validation has no metrics.
     of_val = {video.video_id for video in archive.needed if video.split == "val"}
-    if of_val and not (of_val & set(on_disk) or settings.download or settings.subset):
+    is_expected = not (settings.download or settings.subset)
+    if of_val and is_expected and of_val.isdisjoint(on_disk):
         yield Line(
             MISSING,
             "val",
@@ -143,17 +146,18 @@ def _unused_lines(archive: Archive, config: Settings) -> Iterator[Line]:
     reported.
     """
     settings = config.videos
-    used = {file for files in archive.every_file.values() for file in files}
-    copies = [Path(settings.proxy.root)] if settings.proxy else []
-    unused = unused_files(settings.root, used, [Path("results"), *copies])
+    used = set(itertools.chain.from_iterable(archive.every_file.values()))
+    skipped = [Path("results")]
+    if settings.proxy:
+        skipped.append(Path(settings.proxy.root))
     ids = {video.video_id.lower() for video in archive.videos}
-    unused = [
-        path
-        for path in unused
-        if not (settings.subset and path.name.partition(".")[0].lower() not in ids)
+    unused = []
+    for path in unused_files(settings.root, used, skipped):
+        is_of_sheet = path.name.partition(".")[0].lower() in ids
         # The next run goes on with a download of this workflow.
-        and not (settings.download and path.suffix == ".part")
-    ]
+        is_download = settings.download and path.suffix == ".part"
+        if (is_of_sheet or not settings.subset) and not is_download:
+            unused.append(path)
     if unused:
         listed = [why_unused(path, archive.videos, settings.root) for path in unused[:SHOWN]]
         more = f"; and {len(unused) - SHOWN} more" if len(unused) > SHOWN else ""
@@ -195,17 +199,13 @@ def _files_that_are_no_films(
     files: Mapping[Video, Path], stats: Mapping[Path, os.stat_result]
 ) -> Iterator[Line]:
     """Report files that cannot be read or are too small: a web page, an interrupted download."""
-    odd = [
-        file.as_posix()
-        for video, file in files.items()
-        if file in stats
-        and not is_frames(file)
-        and not (
-            S_ISREG(stats[file].st_mode)
-            and stats[file].st_size >= MIN_BYTES_PER_SECOND * video.duration
-            and os.access(file, os.R_OK)
-        )
-    ]
+    odd = []
+    for video, file in files.items():
+        if file not in stats or is_frames(file):
+            continue
+        is_file = S_ISREG(stats[file].st_mode) and os.access(file, os.R_OK)
+        if not is_file or stats[file].st_size < MIN_BYTES_PER_SECOND * video.duration:
+            odd.append(file.as_posix())
     if odd:
         yield Line(
             NOTE,

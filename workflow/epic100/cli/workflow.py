@@ -96,7 +96,9 @@ def snakemake_command(
     command += words
     if typed:
         command += ["--config", *(f"{name}={_yaml(value)}" for name, value in typed.items())]
-    return command + ([] if "--logger" in names else ["--logger=epic100"])
+    if "--logger" not in names:
+        command.append("--logger=epic100")
+    return command
 
 
 def separate_keys(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

@@ -25,7 +25,6 @@ from epic100.data.segment_list import (
     is_damage,
     read_segments,
     reason_type,
-    row_numbers_by,
     write_segments,
 )
 from epic100.settings.data import Participants
@@ -232,43 +231,38 @@ def clean_split(
     Raises:
         EpicError: A video was not scanned.
     """
-    # These are NumPy arrays, since pandas would copy a complete column for each video that is
-    # written.
-    frames = {end: segments[end].to_numpy(copy=True) for end in ("start", "stop")}
-    policy_reasons = {policy: np.full(len(segments), "", dtype=object) for policy in POLICIES}
+    # The reasons of both policies are columns, named as the policies are.
+    parts = [segments.iloc[:0].assign(segment="", video="")]
     retimed = []
-    with_video_ids = segments.assign(video_id=segments["path"].map(lambda path: Path(path).stem))
-    for video_id, row_numbers in row_numbers_by(with_video_ids, "video_id").items():
+    video_ids = segments["path"].map(lambda path: Path(path).stem)
+    for video_id, part in segments.groupby(video_ids, sort=False):
         scan_row = rows.get(video_id)
         if scan_row is None:
             raise EpicError(
                 f"video {video_id} is in the annotations, but no scan table has it; scan its "
                 "participant again, with this sheet"
             )
-        if reason_of_video := _reason_against_video(scan_row):
-            for reasons in policy_reasons.values():
-                reasons[row_numbers] = reason_of_video
+        if reason := _reason_against_video(scan_row):
+            parts.append(part.assign(segment=reason, video=reason))
             continue
-        start, stop = frames["start"][row_numbers], frames["stop"][row_numbers]
-        clock_defect = _clock_defect(videos[video_id], scan_row)
-        if clock_defect:
-            start_seconds = segments["start_seconds"].to_numpy()[row_numbers]
-            stop_seconds = segments["stop_seconds"].to_numpy()[row_numbers]
+        # The frames, by the clock of the file.
+        start, stop = part["start"].to_numpy(), part["stop"].to_numpy()
+        if clock_defect := _clock_defect(videos[video_id], scan_row):
+            seconds = part["start_seconds"].to_numpy(), part["stop_seconds"].to_numpy()
             if scan_row.timing == "variable":
-                start, stop = index_of(video_id).frames_between(start_seconds, stop_seconds)
+                start, stop = index_of(video_id).frames_between(*seconds)
             else:
-                start, stop = frames_between(start_seconds, stop_seconds, scan_row.fps)
-            retimed.append(f"{video_id}: {len(row_numbers)} segments re-timed, {clock_defect}")
+                start, stop = frames_between(*seconds, scan_row.fps)
+            retimed.append(f"{video_id}: {len(part)} segments re-timed, {clock_defect}")
         # An annotation may end a little after its video, so it is cut to the video's end.
         stop = np.minimum(stop, scan_row.pictures)
-        frames["start"][row_numbers], frames["stop"][row_numbers] = start, stop
-        segment_reasons = _segment_reasons(scan_row, start, stop)
-        video_reason = DropReason.VIDEO_DAMAGED.sentence(scan_row.reason)
-        policy_reasons["segment"][row_numbers] = segment_reasons
-        policy_reasons["video"][row_numbers] = (
-            video_reason if scan_row.status == DAMAGED else segment_reasons
-        )
-    return segments.assign(**frames, **policy_reasons), retimed
+        # The reasons, by the damage in these frames.
+        reasons = _segment_reasons(scan_row, start, stop)
+        part = part.assign(start=start, stop=stop, segment=reasons, video=reasons)
+        if scan_row.status == DAMAGED:
+            part["video"] = DropReason.VIDEO_DAMAGED.sentence(scan_row.reason)
+        parts.append(part)
+    return pd.concat(parts).sort_index(), retimed
 
 
 def _reason_against_video(scan_row: ScanRow) -> str:

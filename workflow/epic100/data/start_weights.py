@@ -129,13 +129,12 @@ def read_value(config: str | os.PathLike, name: str) -> Any:
         raise EpicError(
             f"{path}: this MMEngine config cannot be read ({error}); see `train: config:`"
         ) from error
-    values = {
-        target.id: node.value  # A later assignment to the same name wins, as in Python.
-        for node in body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+    values: dict[str, ast.expr] = {}
+    for node in body:
+        if isinstance(node, ast.Assign):
+            # A later assignment to the same name wins, as in Python.
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            values |= dict.fromkeys(names, node.value)
     try:
         if name in values:
             return ast.literal_eval(values[name])
@@ -188,11 +187,10 @@ def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) 
     with reading(path) as opened:
         beginning = opened.read(64)
     page_note = " (it is a web page)" if beginning.lstrip().startswith(b"<") else ""
-    hash_match = HASH.search(Path(weights.path).name)
-    expected = weights.sha256 or (hash_match[1] if hash_match else "")
-    sha256 = digest(path, "sha256").value
-    if not sha256.startswith(expected):
-        source = "`train: load_from_sha256:`" if weights.sha256 else "the hash in its name"
+    expected, source = weights.sha256, "`train: load_from_sha256:`"
+    if not expected and (in_name := HASH.search(Path(weights.path).name)):
+        expected, source = in_name[1], "the hash in its name"
+    if expected and not (sha256 := digest(path, "sha256").value).startswith(expected):
         raise EpicError(
             f"{weights.path}: sha256 is {sha256}{page_note}; expected {expected}, {source}; fetch "
             f"{weights.source} again, or, if you trust this file, set `train: load_from_sha256:` "
