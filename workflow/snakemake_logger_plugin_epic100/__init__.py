@@ -22,8 +22,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_epic100.board import Board
 from snakemake_logger_plugin_epic100.logs import OUTPUT, read_log
-from snakemake_logger_plugin_epic100.plan import plan
-from snakemake_logger_plugin_epic100.words import block, ending
+from snakemake_logger_plugin_epic100.words import block, ending, plan
 
 # The pause between two lines if the output is no terminal.
 LINE_SECONDS = 300.0

@@ -123,9 +123,11 @@ class Board:
         job.state = "done"
         rule = job.record.rule_name
         lines = lines_of(job.record.rule_log, job.record.log_state)
-        # The warnings of a scan are about a video as a whole, so they are shown.
-        warnings = [line for line in lines if rule == "scan" and line.startswith("WARNING: ")]
-        shown = [f"{job.name}: {line}" for line in warnings]
+        shown = []
+        for line in lines:
+            # The warnings of a scan are about a video as a whole, so they are shown.
+            if rule == "scan" and line.startswith("WARNING: "):
+                shown.append(f"{job.name}: {line}")
         jobs = self.jobs_that_are("done", rule)
         if rule in STAGES and len(jobs) == self.stats[rule]:
             # Jobs of a rule run side by side, so this is the time from the first to the last.

@@ -1,7 +1,8 @@
-"""What the screen says about a run: its status while it runs, and how it ended."""
+"""What the screen says about a run: what would run, its status, and how it ended."""
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from snakemake_logger_plugin_epic100.board import Board, Job, since, wildcards_of
 from snakemake_logger_plugin_epic100.logs import lines_of, shown_path
@@ -46,31 +47,35 @@ def block(board: Board) -> list[str]:
 def ending(board: Board) -> list[str]:
     """The lines at the end of a run: metrics, paths of results, failures, and the next step."""
     done = board.jobs_that_are("done")
-    failures = [job.failure for job in board.jobs_that_are("failed")]
-    outputs = [path for job in done for path in job.record.output]
-    lines: list[str] = []
+    outputs: list[str] = []
+    for job in done:
+        outputs += job.record.output
     # A sweep makes several summaries, for which there is no place.
-    summaries = [
-        path for path in outputs if Path(path).name == "summary.txt" and Path(path).exists()
-    ]
+    lines: list[str] = []
+    written = filter(Path.exists, map(Path, outputs))
+    summaries = [path for path in written if path.name == "summary.txt"]
     if len(summaries) == 1:
-        lines += Path(summaries[0]).read_text(encoding="utf-8").rstrip().splitlines()
+        lines += summaries[0].read_text(encoding="utf-8").rstrip().splitlines()
+    # The paths of results stand below each other, in column 12.
     step = ""
     for word, names in RESULT_FILES.items():
-        if paths := sorted(path for path in outputs if Path(path).name in names):
-            # The paths stand below each other, in column 12.
-            lines.append(
-                f"{word + ':':12}{', '.join(shown_path(path, board.folder) for path in paths)}"
-            )
+        paths = [shown_path(path, board.folder) for path in outputs if Path(path).name in names]
+        if paths:
+            lines.append(f"{word + ':':12}{', '.join(sorted(paths))}")
             step = NEXT_STEPS.get(word, step)
     if len(done) == board.total:
         return [*lines, f"{board.total} jobs done in {since(board.started)}.{step}"]
     lines.append(f"{len(done)} of {board.total} jobs done in {since(board.started)}.")
     # The failures of jobs, if there are any, already say what the errors of Snakemake say.
-    lines += [line for failure in failures for line in failure.lines] or board.errors
-    stopped = next(filter(None, [board.stopped, *(failure.stopped for failure in failures)]), "")
+    failures = [job.failure for job in board.jobs_that_are("failed")]
+    for failure in failures:
+        lines += failure.lines
+    if not failures:
+        lines += board.errors
     # A stop needs no fix, but an error of a job does, and so does one of Snakemake.
-    needs_fix = not stopped or not all(failure.stopped for failure in failures)
+    stops = [failure.stopped for failure in failures]
+    stopped = board.stopped or next(filter(None, stops), "")
+    needs_fix = not stopped or "" in stops
     step = "fix this and give the same command" if needs_fix else "give the same command"
     stop = f"Stopped by {stopped}. " if stopped else ""
     return [*lines, f"{stop}Next: {step}; jobs that are done stay done."]
@@ -107,3 +112,51 @@ def _state(board: Board, job: Job) -> str:
     if job.id not in board.queue:
         return "submitted"
     return "pending" if board.queue[job.id]["state"] == "PENDING" else "running"
+
+
+# Snakemake's reason of a job contains the words on the left; those on the right are shown. If a job
+# has several reasons, the first one in this order is shown.
+REASONS = {
+    "Forced execution": "asked for once more",
+    "Missing output files": "no result yet",
+    "Incomplete output files": "was not finished",
+    "Updated input files": "newer input",
+    "Set of input files has changed": "other input files",
+    "Code has changed": "changed code",
+    "Params have changed": "changed settings",
+    "Software environment definition has changed": "changed environment",
+    "Input files updated by another job": "follows from the others",
+}
+# A line has at most this many columns.
+PLAN_WIDTH = 96
+
+
+def plan(jobs: list[Job]) -> list[str]:
+    """The lines that a dry run shows: for each rule its number of jobs, reasons and wildcards.
+
+    An example is `  scan      2  no result yet: P01 P02`.
+
+    Args:
+        jobs: The jobs that would run.
+    """
+    by_rule: dict[str, list[Any]] = {}
+    for job in jobs:
+        by_rule.setdefault(job.record.rule_name, []).append(job.record)
+    lines = [f"{len(jobs)} jobs would run:"]
+    width = max(map(len, by_rule), default=0)
+    for rule, records in by_rule.items():
+        # A dictionary has each reason once, in the order of the jobs.
+        reasons = ", ".join(dict.fromkeys(filter(None, map(_reason, records))))
+        wildcards = " ".join(filter(None, sorted(map(wildcards_of, records))))
+        texts = ": ".join(filter(None, [reasons, wildcards]))
+        line = f"  {rule:{width}} {len(records):4}  {texts}"
+        lines.append(line if len(line) <= PLAN_WIDTH else f"{line[: PLAN_WIDTH - 4].rstrip()} ...")
+    return [*lines, "Nothing was run. Each job with its files: --verbose"]
+
+
+def _reason(record: Any) -> str:
+    """The first of `REASONS` for which a job runs, or ""."""
+    for words, shown in REASONS.items():
+        if words in str(record.reason):
+            return shown
+    return ""
