@@ -203,13 +203,6 @@ def test_a_profile_or_config_that_another_user_made_here_is_rejected(
         use()
 
 
-def test_epic100_run_reads_no_folder_default_of_the_working_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("default").mkdir()
-    command = snakemake_command(["-n"])
-    assert command[command.index("--workflow-profile") + 1] == str(ROOT / "profiles/default")
-
-
 @as_root
 @pytest.mark.parametrize("command", [("run", "-n"), ("check",)])
 def test_a_base_config_that_another_user_made_here_is_not_used(tmp_path, command):

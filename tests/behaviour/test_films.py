@@ -1,118 +1,168 @@
-"""Damaged films: the scan marks every wrong frame, and the dataset reads the right ones.
+"""Damaged films: what a scan finds in each is as in golden.json, by the rules alone.
 
-The rule scans the films, and `EpicSegmentVideoDataset` reads them by the index of the scan. 39
-small films of H.264, with and without B-frames, with open and closed groups of frames, are each
-damaged in one way: flipped bits, zeros, a cut end or lost packets. A frame is wrong if a lenient
-full decode misses it, or shows a block of it that differs visibly from the undamaged film.
+39 small films of H.264, with and without B-frames, with open and closed groups of frames, are each
+damaged in one way: flipped bits, zeros, a cut end or lost packets. That a scan marks every wrong
+frame is tested in tests/scan/test_worker.py.
 """
 
 import hashlib
-import shutil
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from behaviour.archive import Archive, Film, Scanned, ranges, require_golden
-from behaviour.films import DAMAGES, H264, LENGTH, encode
+from behaviour.golden import require_golden, states
+from support.checkout import run_snakemake
+from support.packets import CodedFrame, rewrite, write_film
 
 pytestmark = pytest.mark.slow
-# A larger mean difference over a block of 16 x 16 pixels is visible. Values go to 255.
-VISIBLE = 8
-# The maximum number of unmarked frames that are read of each film.
-READ = 8
-
-
 # It determines the places of the damage.
 SEED = 1
+# This is the width and height of all films in pixels.
+SIZE = (96, 64)
+RATE = Fraction(60000, 1001)
+# This is the number of frames of each film.
+LENGTH = 160
+# One thread and plain C give the same bytes each time, and a fixed quantizer needs no estimates.
+X264 = {
+    "qp": 24,
+    "keyint": 25,
+    "bframes": 3,
+    "ref": 3,
+    "threads": 1,
+    **dict.fromkeys(("b-adapt", "scenecut", "asm", "mbtree", "rc-lookahead"), 0),
+}
 
 
-@pytest.fixture(scope="module")
-def scanned(once) -> Scanned:
-    """The scanned archive; to be read only."""
-    return once("behaviour_films", film_and_scan)
+def draw_frames(count: int, seed: int, size: tuple[int, int] = SIZE) -> Iterable[np.ndarray]:
+    """Draw frames of grainy blocks that drift, uint8 [height, width, 3], no two alike."""
+    rng = np.random.default_rng(seed)
+    width, height = size
+    blocks = rng.integers(0, 200, (height // 8, width, 3), np.uint8)
+    wide = blocks.repeat(8, axis=0).repeat(8, axis=1)
+    for number in range(count):
+        grain = rng.integers(0, 12, (height, width, 1), np.uint8)
+        left = 2 * number % (wide.shape[1] - width)
+        yield wide[:, left : left + width] + grain
 
 
-def film_and_scan(folder: Path) -> Scanned:
-    """Damage each type of film in each way, a participant for each type, and scan them."""
-    archive = Archive(folder)
-    damaged = {}
-    for participant, (film_type, options) in enumerate(H264.items(), start=2):
-        original = encode(folder / f"{film_type}.MP4", **options)
+def encode(path: Path, **x264: int | str) -> Path:
+    """Encode `LENGTH` frames, with settings of libx264 beside those of `X264`."""
+    settings = X264 | {name.replace("_", "-"): value for name, value in x264.items()}
+    coder = {"x264-params": ":".join(f"{k}={v}" for k, v in settings.items())}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn = draw_frames(LENGTH, seed=0)
+    return write_film(
+        path, drawn, SIZE, RATE, range(LENGTH), 1 / RATE, "libx264", container="mp4", coder=coder
+    )
+
+
+# Each type of H.264 film has settings of libx264. With 27 frames in a group, two B-frames are shown
+# before the key frame of each open group.
+H264 = {
+    "b_frames": {},
+    "open_groups": {"open_gop": 1, "b_pyramid": "normal", "keyint": 27},
+    "no_b_frames": {"bframes": 0},
+}
+
+
+def _frames_in(data: bytes) -> tuple[int, int]:
+    """Find the bytes [start, stop) of an MP4 file that hold coded frames.
+
+    They begin after the name of the box `mdat`. They end where the box `moov` begins, four bytes
+    before its name, or at the end of the file if `moov` comes first.
+    """
+    start = data.index(b"mdat") + 4
+    index = data.rindex(b"moov") - 4
+    return start, index if index > start else len(data)
+
+
+def flipped(path: Path, rng: np.random.Generator, bits: int) -> None:
+    """Flip bits at random places of the coded frames."""
+    data = bytearray(path.read_bytes())
+    start, stop = _frames_in(data)
+    for bit in rng.choice(8 * (stop - start), bits, replace=False).tolist():
+        byte, bit_in_byte = divmod(bit, 8)
+        data[start + byte] ^= 1 << bit_in_byte
+    path.write_bytes(data)
+
+
+def zeroed(path: Path, rng: np.random.Generator, size: int) -> None:
+    """Put zeros over a block of the coded frames."""
+    data = bytearray(path.read_bytes())
+    start, stop = _frames_in(data)
+    first = int(rng.integers(start, stop - size))
+    data[first : first + size] = bytes(size)
+    path.write_bytes(data)
+
+
+def cut(path: Path, rng: np.random.Generator, movflags: str) -> None:
+    """Rewrite the file with these flags of the MP4 muxer, and cut a random share of its end off."""
+    data = rewrite(path, movflags=movflags).read_bytes()
+    path.write_bytes(data[: int(rng.uniform(0.3, 0.95) * len(data))])
+
+
+def lost(path: Path, rng: np.random.Generator, count: int) -> None:
+    """Leave `count` packets out, or for 0 a complete group of frames; the rest keep their times."""
+
+    def change(packets: list[CodedFrame]) -> list[CodedFrame]:
+        keys = [number for number, p in enumerate(packets) if p.is_key]
+        first = int(rng.integers(1, len(packets) - 20))
+        group = int(rng.integers(1, len(keys) - 1))
+        start, stop = (first, first + count) if count else keys[group : group + 2]
+        return packets[:start] + packets[stop:]
+
+    rewrite(path, change)
+
+
+# Each type of damage has a function of the file and a generator of random numbers.
+DAMAGES: dict[str, Callable[[Path, np.random.Generator], None]] = {
+    "1_bit": partial(flipped, bits=1),
+    "3_bits": partial(flipped, bits=3),
+    "10_bits": partial(flipped, bits=10),
+    "50_bits": partial(flipped, bits=50),
+    "16_zeros": partial(zeroed, size=16),
+    "512_zeros": partial(zeroed, size=512),
+    "4096_zeros": partial(zeroed, size=4096),
+    "cut_index_last": partial(cut, movflags="0"),
+    "cut_index_first": partial(cut, movflags="faststart"),
+    "cut_fragments": partial(cut, movflags="frag_keyframe+empty_moov"),
+    "1_lost": partial(lost, count=1),
+    "6_lost": partial(lost, count=6),
+    "group_lost": partial(lost, count=0),
+}
+
+
+def test_the_scan_of_damaged_films_is_that_of_golden_json(tmp_path):
+    lines = ["video_id\tparticipant_id\tsplit\tfps\tduration"]
+    paths = {}
+    for participant, (film_type, options) in zip(("P02", "P03", "P04"), H264.items(), strict=True):
+        original = encode(tmp_path / f"{film_type}.MP4", **options).read_bytes()
         for name, damage in DAMAGES.items():
-            copy = Film(f"P0{participant}", f"{film_type}-{name}")
-            path = archive.root / copy.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(original, path)
-            damage(path, np.random.default_rng([SEED, *copy.name.encode()]))
-            damaged[copy] = original
-    return Scanned(archive, damaged, archive.scan(damaged))
+            film = f"{film_type}-{name}"
+            paths[film] = tmp_path / f"videos/{participant}/{film}.MP4"
+            paths[film].parent.mkdir(parents=True, exist_ok=True)
+            paths[film].write_bytes(original)
+            damage(paths[film], np.random.default_rng([SEED, *film.encode()]))
+            lines.append(f"{film}\t{participant}\ttrain\t{float(RATE)}\t{float(LENGTH / RATE)}")
+    (tmp_path / "sheet.tsv").write_text("\n".join(lines) + "\n")
+    config = {"videos": {"root": "videos", "sheet": "sheet.tsv"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    tables = [f"results/scan/{name}.tsv" for name in ("P02", "P03", "P04")]
+    where = ["--directory", str(tmp_path), "--configfile", str(tmp_path / "config.yaml")]
+    run_snakemake(*tables, *where)
 
-
-def is_wrong(frame: np.ndarray | None, true: np.ndarray) -> bool:
-    """Whether a frame is missing, or a block of it differs visibly from the true frame."""
-    if frame is None or frame.shape != true.shape:
-        return True
-    height, width = true.shape[:2]
-    difference = np.abs(frame.astype(np.int16) - true)
-    blocks = difference.reshape(height // 16, 16, width // 16, 16, 3)
-    return blocks.mean(axis=(1, 3, 4)).max() > VISIBLE
-
-
-@pytest.fixture(scope="module")
-def readable(scanned):
-    """The damaged films that the scan can read, each with the set of its marked frames."""
-    rows = {film: scanned.rows[film.name] for film in scanned.damaged}
-    return {
-        film: {n for start, stop in ranges(row["damaged"]) for n in range(start, stop)}
-        for film, row in rows.items()
-        if row["status"] in ("ok", "damaged")
-    }
-
-
-def test_wrong_and_missing_frames_are_marked(scanned, readable):
-    for film, marked in readable.items():
-        # Frame i of the film is frame `numbers[i]` of the undamaged film.
-        numbers, true = scanned.expected(film)
-        shown = scanned.shown(film)
-        wrong = {
-            number
-            for number, true_number in enumerate(numbers)
-            if is_wrong(shown[number], true[true_number])
-        }
-        assert wrong <= marked, film.name
-        # A segment over a hole has both frames next to it.
-        holes = [n for n, step in enumerate(np.diff(numbers).tolist()) if step > 1]
-        assert all({n, n + 1} & marked for n in holes), film.name
-        # If frames are gone at the end, the ranges go on beyond the last frame, or the reason
-        # cites the sheet.
-        row = scanned.rows[film.name]
-        is_loss_told = max(marked, default=-1) >= len(numbers) or "the sheet says" in row["reason"]
-        assert is_loss_told == (numbers[-1] + 1 < LENGTH), film.name
-
-
-def test_unmarked_frames_are_read_as_they_are_in_the_undamaged_film(scanned, readable):
-    rng = np.random.default_rng(4)
-    segments, expected = [], []
-    for film, marked in readable.items():
-        numbers, frames = scanned.expected(film)
-        unmarked = sorted(set(range(len(numbers))) - marked)
-        for number in rng.permutation(unmarked)[:READ].tolist():
-            segments.append((film, number, number + 1))
-            expected.append(frames[numbers[number]])
-    assert len(segments) > 100
-    clips = scanned.archive.read(segments)
-    for (film, number, _), clip, frame in zip(segments, clips, expected, strict=True):
-        assert not is_wrong(clip[number], frame), f"{film.name}, frame {number}"
-
-
-def test_the_scan_of_damaged_films_is_that_of_golden_json(scanned):
+    rows = states(tmp_path / "results")
     digest, results = hashlib.sha256(), {}
-    for film in scanned.damaged:
-        row = scanned.rows[film.name]
+    for film, path in paths.items():
+        row = rows[film]
         assert bool(row["reason"]) == (row["status"] != "ok")
-        digest.update((scanned.archive.root / film.path).read_bytes())
+        digest.update(path.read_bytes())
         hints = "; ".join(part for part in row["reason"].split("; ") if part.startswith("hint"))
         cells = (row["status"], row["pictures"], row["damaged"] or "-", hints)
-        results[film.name] = " ".join(cells).strip()
+        results[film] = " ".join(cells).strip()
     require_golden("damage", results, digest.hexdigest())

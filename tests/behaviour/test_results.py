@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from behaviour.archive import ranges, require_golden, states
+from behaviour.golden import require_golden, states
 from support.checkout import SHORT_DEMO, epic100, rows_of, run_snakemake, said
 
 LISTS = [
@@ -53,6 +53,12 @@ def test_the_accuracy_is_that_of_the_submission(demo, task):
         hits.append(int(np.argsort(scores.numpy())[-1]) == int(row[f"{task}_class"]))
     accuracy = figures[f"overall_{task}_accuracy_at_1"]
     assert accuracy == pytest.approx(100 * np.mean(hits), abs=1e-3)
+
+
+def ranges(text: str) -> list[tuple[int, int]]:
+    """Parse the `damaged` column of a scan table: `3-9,20-21` becomes [(3, 9), (20, 21)]."""
+    pairs = (part.split("-") for part in text.split(",") if part)
+    return [(int(start), int(stop)) for start, stop in pairs]
 
 
 def annotated(demo, split):

@@ -3,10 +3,6 @@
 No file is ever wrong: it is complete or missing, and the same job, run again, makes all of them.
 """
 
-import contextlib
-import errno
-import itertools
-import os
 import random
 import re
 import shutil
@@ -16,11 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from epic100.base import disk
-from epic100.base.errors import DiskError
 from support.checkout import lacks
 from support.disturbed import JOBS, Stage
-from support.fuzzing import TARGETS
 
 # These jobs are tested each time with this number of failing calls, the others weekly with three.
 OFTEN = {"annotate": 3, "scan": 5}
@@ -128,33 +121,3 @@ def test_two_jobs_for_the_same_files_leave_those_of_one(stage, job, way):
     code, line = second.end()
     assert code == 0, line
     assert stage.made(job) == alone
-
-
-@pytest.mark.parametrize("kind", ["own checkpoint", "index", "features", "zip", "kept result"])
-def test_a_failed_read_of_an_archive_is_reported_as_an_error_of_the_disk(
-    kind, tmp_path, monkeypatch
-):
-    """zipfile took a failed read for the end of the file, so intact checkpoints were set aside."""
-    target = TARGETS[kind]
-    path = tmp_path / "file"
-    path.write_bytes(target.seeds(tmp_path)[0])
-    # Each turn of the loop lets one more read succeed, until none fails.
-    reads = iter(())
-    pread = os.pread
-
-    def failing_pread(*arguments):
-        if next(reads):
-            return pread(*arguments)
-        raise OSError(errno.EIO, "Input/output error")
-
-    # Without waits, a failed read is not tried again.
-    monkeypatch.setattr(disk, "WAITS", ())
-    monkeypatch.setattr(disk.os, "pread", failing_pread)
-    for good_reads in range(99):
-        reads = itertools.chain([True] * good_reads, [False])
-        with contextlib.suppress(DiskError):
-            target.read(path)
-            break
-    # At least the end of the file, the list of its members and a member are read.
-    assert good_reads >= 3 and not next(reads)
-    assert path.is_file()
