@@ -5,21 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmaction.registry import TRANSFORMS
 from torch.utils.data import DataLoader
 
 import epic100.mmaction  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.base.text_table import write_table
 from epic100.clips.dataset import EpicSegmentVideoDataset
-from epic100.clips.transforms import DecodeSegment, OpenSegment
 from epic100.data.pairs import read_pairs
 from epic100.data.segment_list import read_segments
 from epic100.minikitchen.damage import zero_block
-from epic100.video.build_index import build_index
 from epic100.video.reader import FrameError
-from support.checkout import DECODERS
-from support.tricky_videos import encode
 
 pytestmark = pytest.mark.slow
 
@@ -95,55 +90,6 @@ def test_indexes_are_read_once_wherever_the_videos_are(lab, tmp_path):
     expected = dataset(lab)
     for number in range(0, len(data), 5):
         assert np.array_equal(data[number]["inputs"], expected[number]["inputs"])
-
-
-@pytest.fixture(scope="module")
-def phone_films(tmp_path_factory):
-    """The folder of two films, `even` and `uneven`, and the times of the uneven film's frames.
-
-    The grey of a frame is its time, in frames of the even film: frame i of that film, which has
-    240, is all grey i. The uneven film has 150 of these frames, at the same times, as a phone makes
-    it in the dark.
-    """
-    uneven_times = np.sort(np.random.default_rng(1).choice(240, 150, replace=False))
-    uneven_times[[0, -1]] = 0, 239  # Both films begin and end at the same time.
-    folder = tmp_path_factory.mktemp("phone")
-    for name, numbers in (("even", np.arange(240)), ("uneven", uneven_times)):
-        frames = [np.full((64, 96, 3), number, np.uint8) for number in numbers]
-        times = [1001 * int(number) for number in numbers]
-        encode(folder / f"{name}.MP4", source=frames, times=times, qp=1)
-    return folder, uneven_times
-
-
-@pytest.mark.parametrize(
-    "sampler",
-    [
-        {"type": "SampleFrames", "clip_len": 8, "frame_interval": 4, "test_mode": True},
-        {"type": "UniformSample", "clip_len": 8, "test_mode": True},
-        {"type": "PublishedFrames", "rule": "avion", "clip_len": 8, "target_fps": 30.0},
-    ],
-    ids=lambda step: step["type"],
-)
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_a_clip_of_variable_rate_shows_the_same_moments(phone_films, sampler, decoder):
-    folder, uneven_times = phone_films
-    steps = [OpenSegment(decoder), TRANSFORMS.build(sampler), DecodeSegment()]
-    index_of = {name: build_index(folder / f"{name}.MP4") for name in ("even", "uneven")}
-    assert index_of["even"].is_steady and not index_of["uneven"].is_steady
-    for seconds in ((0.0, 1.5), (2.0, 4.5), (3.3, 7.0), (7.2, 8.1)):
-        greys = {}
-        for name, index in index_of.items():
-            start, stop = map(int, index.frames_between(*seconds))
-            sample = {"filename": str(folder / f"{name}.MP4"), "modality": "RGB"}
-            sample |= {"start_index": start, "total_frames": stop - start}
-            for step in steps:
-                sample = step.transform(sample)
-            greys[name] = np.array([frame.mean() for frame in sample["imgs"]]).round()
-        # The greys of the even film are the times that the sampler chose. The uneven film shows the
-        # latest of its frames so far.
-        latest = np.searchsorted(uneven_times, greys["even"], "right") - 1
-        # The encoder may change a grey a little.
-        assert np.abs(greys["uneven"] - uneven_times[latest]).max() <= 3, (seconds, greys)
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,8 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.clips.published_frames import RULES, PublishedFrames
-from epic100.clips.transforms import DecodeSegment, OpenSegment
 from epic100.data.annotations import frames_between
 from epic100.model.published import published
-from epic100.video.build_index import build_index
-from support.checkout import DECODERS
-from support.tricky_videos import encode
 
 # The models' own code (4d9feb8:benchmarks/adopted.py) wrote these for five rows: rule, video,
 # seconds of start and stop, frames a second of the file, and the times of the frames.
@@ -51,42 +47,6 @@ def test_a_segment_without_seconds_is_timed_by_its_frames(rule, stop):
     assert found.tolist() == with_seconds["frame_inds"].tolist()
     # The one frame is frame 500, and the last one of three seconds is frame 649.
     assert found.min() >= 500 and found.max() < 50 * max(stop, 10.02)
-
-
-@pytest.fixture(scope="module")
-def two_films(tmp_path_factory):
-    """Two films at 60 frames a second, and the frames of the second one, which has a gap.
-
-    It lacks frames 80 to 119 of the first film, whose frame i is all grey i.
-    """
-    folder = tmp_path_factory.mktemp("films")
-    numbers = {"whole": np.arange(200), "gap": np.delete(np.arange(200), np.s_[80:120])}
-    for name, greys in numbers.items():
-        frames = [np.full((64, 96, 3), grey, np.uint8) for grey in greys]
-        encode(folder / f"{name}.MP4", source=frames, times=[500 * int(g) for g in greys], qp=1)
-    return folder, numbers["gap"]
-
-
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("decoder", DECODERS)
-@pytest.mark.parametrize("has_seconds", [False, True], ids=["by frames", "by seconds"])
-def test_a_gap_of_the_file_changes_no_time(two_films, rule, decoder, has_seconds):
-    folder, left = two_films
-    steps = [OpenSegment(decoder), PublishedFrames(**STEPS[rule]), DecodeSegment()]
-    # The segments are before, around and after the gap.
-    for start, stop in ((0.25, 1.25), (1.0, 2.75), (2.25, 3.0)):
-        greys = {}
-        for name in ("whole", "gap"):
-            path = folder / f"{name}.MP4"
-            first, end = map(int, build_index(path).frames_between(start, stop))
-            sample = {"filename": str(path), "start_index": first, "total_frames": end - first}
-            sample |= {"start_seconds": start, "stop_seconds": stop} if has_seconds else {}
-            for step in steps:
-                sample = step.transform(sample)
-            greys[name] = np.array([frame.mean() for frame in sample["imgs"]]).round()
-        # The film with a gap shows the latest of its frames so far.
-        latest = left[np.searchsorted(left, greys["whole"] + 1, "right") - 1]
-        assert np.abs(greys["gap"] - latest).max() <= 3, (start, greys)
 
 
 def test_an_unknown_rule_is_refused():

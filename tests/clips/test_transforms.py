@@ -1,37 +1,32 @@
-"""Pipeline steps: opening, decoding and cropping clips; and batches sent between processes."""
+"""Pipeline steps: opening, decoding and cropping clips, also of films with gaps in their times."""
 
 import pickle
-import resource
 import sys
 
 import numpy as np
-import psutil
 import pytest
-import torch
-from mmaction.registry import MODELS, TRANSFORMS
-from mmaction.structures import ActionDataSample
-from mmengine.dataset import pseudo_collate
+from mmaction.registry import TRANSFORMS
 from torch.utils.data import DataLoader
-from torch.utils.data._utils.pin_memory import pin_memory
 
 import epic100.mmaction  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.clips.crop import Crop
-from epic100.clips.dataset import EpicSegmentVideoDataset, SamplesByValue, collate_in_one
+from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.clips.transforms import DecodeSegment, OpenSegment
 from epic100.video.build_index import build_index
+from epic100.video.index import index_path, write_indexes
 from epic100.video.reader import FrameError
-from support.checkout import DECODERS
-from support.this_process import apart
+from support.checkout import DECODERS, needs_decord
 from support.tricky_videos import encode
 
 SEGMENT = {"start_index": 0, "total_frames": 50, "modality": "RGB", "narration_id": "P02_101_7"}
 
 
-def open_segment(lab, **options):
+def open_segment(lab, decoder="pyav", has_index=True):
     """Open a video of the lab of 50 fps with `OpenSegment`, and return the step's result."""
     path = str(lab.videos["P02_101"].path(lab.root))
-    return OpenSegment(**options).transform({"filename": path, **SEGMENT})
+    index_dir = f"{lab.results}/scan" if has_index else None
+    return OpenSegment(decoder, index_dir).transform({"filename": path, **SEGMENT})
 
 
 @pytest.mark.parametrize(
@@ -51,9 +46,7 @@ def test_a_decoder_that_is_unknown_or_not_installed_is_refused(monkeypatch, deco
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("has_index", [False, True])
 def test_the_rate_is_that_of_the_file(lab, decoder, has_index):
-    index_dir = f"{lab.results}/scan" if has_index else None
-    sample = open_segment(lab, decoder=decoder, index_dir=index_dir)
-    assert sample["avg_fps"] == pytest.approx(50.0)
+    assert open_segment(lab, decoder, has_index)["avg_fps"] == pytest.approx(50.0)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -67,7 +60,7 @@ def test_the_rate_is_that_of_the_file(lab, decoder, has_index):
 def test_the_error_about_a_missing_frame_names_the_segment(
     lab, decoder, start, frame, error, words
 ):
-    sample = open_segment(lab, decoder=decoder)
+    sample = open_segment(lab, decoder)
     sample |= {"frame_inds": np.array([start, frame]), "start_index": start}
     with pytest.raises(error, match=words):
         DecodeSegment().transform(sample)
@@ -75,7 +68,7 @@ def test_the_error_about_a_missing_frame_names_the_segment(
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_picture_is_scaled_to_a_short_side_drawn_from_a_closed_interval(lab, decoder):
-    sample = open_segment(lab, decoder=decoder) | {"frame_inds": np.arange(3)}
+    sample = open_segment(lab, decoder) | {"frame_inds": np.arange(3)}
     # Each test of this file seeds NumPy, since the steps draw from its global generator.
     np.random.seed(0)
     sizes = [Crop(short_side=(30, 33)).draw(sample["video_reader"].size)[0] for _ in range(50)]
@@ -88,77 +81,112 @@ def test_a_picture_is_scaled_to_a_short_side_drawn_from_a_closed_interval(lab, d
     assert width == pytest.approx(height * full_width / full_height, abs=1)
 
 
+# The numbers of the frames that each film has. Frame i is shown at i / 60 s and is all grey i. A
+# phone makes the uneven film in the dark.
+FILMS = {
+    "even": np.arange(200),
+    "gap": np.delete(np.arange(200), np.s_[80:120]),
+    "uneven": np.sort(np.random.default_rng(1).choice(np.arange(1, 199), 120, replace=False)),
+}
+FILMS["uneven"][[0, -1]] = 0, 199
+
+
 @pytest.fixture(scope="module")
-def gap_film(tmp_path_factory):
-    """A film of 160 frames at 29.97 a second, with a gap of 40 frames after frame 99.
+def open_film(tmp_path_factory):
+    """A function that opens a segment of a film of `FILMS`, by numbers of frames or by seconds."""
+    folder = tmp_path_factory.mktemp("films")
+    for name, numbers in FILMS.items():
+        frames = [np.full((64, 96, 3), number, np.uint8) for number in numbers]
+        encode(folder / f"{name}.MP4", source=frames, times=(500 * numbers).tolist(), qp=1)
+    indexes = {name: build_index(folder / f"{name}.MP4") for name in FILMS}
+    write_indexes(indexes, index_path(folder / "scan", folder.name))
 
-    Frame i is all grey i.
-    """
-    path = tmp_path_factory.mktemp("gap") / "P01_01.MP4"
-    greys = [np.full((64, 96, 3), number, np.uint8) for number in range(160)]
-    times = [1001 * (number + 40 * (number > 99)) for number in range(160)]
-    return encode(path, source=greys, times=times, qp=1)
+    def opened(film, decoder="pyav", frames=None, seconds=None):
+        start, stop = frames or map(int, indexes[film].frames_between(*seconds))
+        segment = {**SEGMENT, "start_index": start, "total_frames": stop - start}
+        sample = {"filename": str(folder / f"{film}.MP4"), **segment}
+        return OpenSegment(decoder, str(folder / "scan")).transform(sample)
+
+    return opened
 
 
-def open_gap_film(gap_film, decoder, start, stop):
-    """Open the frames [start, stop) of the film with a gap."""
-    segment = {**SEGMENT, "start_index": start, "total_frames": stop - start}
-    return OpenSegment(decoder).transform({"filename": str(gap_film), **segment})
-
-
-def greys_of(sample):
-    """Decode a sample of the film with a gap; return the numbers of the frames, by their greys."""
+def shown(sample, film):
+    """Decode a sample, and return the numbers of the frames that a film of `FILMS` shows."""
     frames = DecodeSegment().transform(sample)["imgs"]
+    numbers = FILMS[film][sample["frame_inds"]]
     # The greys of a file go from 16 to 235, so the encoder may change a grey by 1.
-    return np.array([frame.mean() for frame in frames])
+    assert np.abs([frame.mean() for frame in frames] - numbers).max() <= 1.5
+    return numbers
+
+
+SAMPLERS = [
+    {"type": "SampleFrames", "clip_len": 8, "frame_interval": 4, "test_mode": True},
+    {"type": "UniformSample", "clip_len": 8, "test_mode": True},
+    {"type": "PublishedFrames", "rule": "avion", "clip_len": 16, "target_fps": 30.0},
+    {"type": "PublishedFrames", "rule": "lavila", "clip_len": 16},
+    {"type": "PublishedFrames", "rule": "slowfast", "clip_len": 32, "frame_interval": 2},
+    {"type": "PublishedFrames", "rule": "c1", "clip_len": 8},
+]
+
+
+@pytest.mark.parametrize(
+    "film, has_seconds",
+    [
+        pytest.param("gap", False, id="gap, by frames"),
+        pytest.param("gap", True, id="gap, by seconds"),
+        pytest.param("uneven", True, id="uneven, by seconds"),
+    ],
+)
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda step: step.get("rule", step["type"]))
+def test_a_film_with_gaps_shows_the_same_moments(open_film, film, has_seconds, sampler):
+    step = TRANSFORMS.build(sampler)
+    # The segments are before, around and after the gap.
+    for start, stop in ((0.25, 1.25), (1.0, 2.75), (2.25, 3.0)):
+        stated = {"start_seconds": start, "stop_seconds": stop} if has_seconds else {}
+        even, sample = (
+            step.transform(open_film(name, seconds=(start, stop)) | stated)
+            for name in ("even", film)
+        )
+        # The film shows the latest of its frames so far.
+        latest = FILMS[film][np.searchsorted(FILMS[film], even["frame_inds"], "right") - 1]
+        assert np.abs(shown(sample, film) - latest).max() <= 3
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("cut", [0, 10, 30], ids="narrowed by {}".format)
-def test_a_segment_that_is_narrowed_after_it_was_opened_shows_its_own_frames(
-    gap_film, decoder, cut
-):
-    sample = open_gap_film(gap_film, decoder, 80, 120)
-    # The segment lasts as long as 80 frames: 20 before the gap, 40 in it and 20 after it.
-    assert sample["total_frames"] == 80
-    sample["start_index"] += cut
-    sample["total_frames"] -= 2 * cut
-    moments = sample["start_index"] + np.arange(sample["total_frames"])
-    sample["frame_inds"] = moments
-    greys = greys_of(sample)
-    # Frame 99 is shown during the gap.
-    expected = np.where(moments < 140, np.minimum(moments, 99), moments - 40)
-    assert np.abs(greys - expected).max() <= 1.5
-    assert sample["frame_inds"].tolist() == expected.tolist()
+def test_a_segment_narrowed_after_opening_shows_its_own_frames(open_film, decoder, cut):
+    # Of the 80 frames [60, 140), the film lacks 40.
+    sample = open_film("gap", decoder, (60, 100))
+    assert (sample["start_index"], sample["total_frames"]) == (60, 80)
+    moments = np.arange(60 + cut, 140 - cut)
+    sample |= {"start_index": 60 + cut, "total_frames": 80 - 2 * cut, "frame_inds": moments}
+    # Frame 79 is shown during the gap.
+    expected = np.where(moments < 120, np.minimum(moments, 79), moments)
+    assert shown(sample, "gap").tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("change", [-1, 1], ids=["before its start", "after its end"])
-def test_a_frame_that_the_opened_segment_with_a_gap_lacks_is_an_error(gap_film, decoder, change):
-    sample = open_gap_film(gap_film, decoder, 80, 120)
+def test_a_frame_outside_the_opened_segment_is_an_error(open_film, change):
+    sample = open_film("gap", frames=(60, 100))
     sample["start_index"] += change
-    sample["frame_inds"] = sample["start_index"] + np.array([0, sample["total_frames"] - 1])
-    with pytest.raises(EpicError, match=r"P02_101_7: frames 79-158|P02_101_7: frames 81-160"):
+    sample["frame_inds"] = sample["start_index"] + np.array([0, 79])
+    with pytest.raises(EpicError, match=r"P02_101_7: frames (59-138|61-140) .*may narrow a seg"):
         DecodeSegment().transform(sample)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-@pytest.mark.parametrize("start", [0, 60, 100, 130])
-def test_frames_are_converted_only_where_the_segment_has_a_gap(gap_film, decoder, start):
-    sample = open_gap_film(gap_film, decoder, start, start + 30)
+@pytest.mark.parametrize("start", [0, 40, 80, 120])
+def test_frames_are_converted_only_around_a_gap(open_film, decoder, start):
+    sample = open_film("gap", decoder, (start, start + 30))
     assert (sample["start_index"], sample["total_frames"]) == (start, 30)
+    # A gap does not lower the rate.
+    assert sample["avg_fps"] == pytest.approx(60)
     frames = np.arange(start, start + 30, 7)
-    assert np.abs(greys_of(sample | {"frame_inds": frames}) - frames).max() <= 1.5
-
-
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_a_gap_does_not_lower_the_rate(gap_film, decoder):
-    rate = open_gap_film(gap_film, decoder, 0, 10)["avg_fps"]
-    assert rate == build_index(gap_film).fps == pytest.approx(30000 / 1001)
+    assert shown(sample | {"frame_inds": frames}, "gap").tolist() == FILMS["gap"][frames].tolist()
 
 
 def test_a_pickled_step_has_no_open_files(lab):
-    step = OpenSegment()
+    step = OpenSegment(index_dir=f"{lab.results}/scan")
     step.transform({"filename": str(lab.videos["P02_101"].path(lab.root))})
     assert pickle.loads(pickle.dumps(step))._readers is None
 
@@ -187,89 +215,12 @@ def test_a_forked_worker_reads_the_same_clip_after_its_parent(lab, decoder):
     assert np.array_equal(clip["imgs"], expected)
 
 
-def random_samples(count, shape=(1, 3, 2, 4, 4)):
-    """Samples with random clips of this shape, labelled 0, 1, 2 and so on."""
-    return [
-        {
-            "inputs": torch.randint(0, 256, shape, dtype=torch.uint8),
-            "data_samples": ActionDataSample(metainfo={"narration_id": f"a_{i}"}).set_gt_label(i),
-        }
-        for i in range(count)
-    ]
-
-
-@pytest.mark.parametrize("sides", [[4, 4, 4], [4, 6]], ids=["one shape", "two shapes"])
-def test_a_batch_equals_that_of_pseudo_collate_before_and_after_pickling(sides):
-    samples = [random_samples(1, (1, 3, 2, side, side))[0] for side in sides]
-    samples[0]["data_samples"].set_gt_label(np.array([0, 1]))
-    expected = pseudo_collate(samples)
-    batch = collate_in_one(samples)
-    # A worker sends its batch to the training process by pickling.
-    for found in (batch, pickle.loads(pickle.dumps(batch))):
-        assert all(map(torch.equal, found["inputs"], expected["inputs"]))
-        assert isinstance(found["data_samples"], SamplesByValue)
-        pairs = zip(found["data_samples"], expected["data_samples"], strict=True)
-        for sample, expected_sample in pairs:
-            assert type(sample) is ActionDataSample
-            assert sample.metainfo == expected_sample.metainfo
-            assert torch.equal(sample.gt_label, expected_sample.gt_label)
-
-
-@pytest.mark.parametrize("sides", [[4, 4, 4], [4, 6]], ids=["one shape", "two shapes"])
-def test_each_clip_of_a_batch_is_pinned_and_what_is_pinned_reaches_the_model(sides, monkeypatch):
-    # Without a GPU nothing can be pinned, so a copy stands for a pinned tensor.
-    pinned = []
-
-    def keep_copy(clip):
-        pinned.append(clip.clone())
-        return pinned[-1]
-
-    monkeypatch.setattr(torch.Tensor, "pin_memory", keep_copy)
-    samples = [random_samples(1, (1, 3, 2, side, side))[0] for side in sides]
-    batch = pickle.loads(pickle.dumps(collate_in_one(samples)))
-    # Torch 2.13 first asks whether an object pins itself, 2.7.1 first whether it is a sequence; see
-    # torch/utils/data/_utils/pin_memory.py. A list that does not pin itself is equal to both.
-    assert not any(hasattr(part, "pin_memory") for part in (batch, *batch.values()))
-    got = pin_memory(batch)
-    assert len(pinned) == len(sides)
-    assert all(clip is copy for clip, copy in zip(got["inputs"], pinned, strict=True))
-    # MMEngine moves the clips of the list that it gets.
-    moved, move = [], torch.Tensor.to
-    monkeypatch.setattr(torch.Tensor, "to", lambda t, *a, **k: moved.append(t) or move(t, *a, **k))
-    preprocessor = MODELS.build({"type": "ActionDataPreprocessor", "format_shape": "NCTHW"})
-    on_device = preprocessor.to("meta").cast_data(got)
-    assert all(any(clip is copy for clip in moved) for copy in pinned)
-    assert all(clip.is_meta for clip in on_device["inputs"])
-    assert all(sample.gt_label.is_meta for sample in on_device["data_samples"])
-
-
-def count_open_files():
-    """Load 37 batches and keep them, as a slow training step does; count the files that this opens.
-
-    The limit of files is the usual one of Linux.
-    """
-    already_open = psutil.Process().num_fds()
-    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard_limit))
-    # Each of 18 workers prefetches two batches, and the loop uses one.
-    samples = random_samples(128 * (18 * 2 + 1))
-    forked = {"num_workers": 18, "multiprocessing_context": "fork"}
-    batches = list(DataLoader(samples, batch_size=128, collate_fn=collate_in_one, **forked))
-    assert torch.equal(batches[-1]["inputs"][-1], samples[-1]["inputs"])
-    return psutil.Process().num_fds() - already_open
-
-
-@pytest.mark.slow
-def test_18_workers_with_batches_of_128_keep_few_files_open():
-    assert apart(count_open_files) < 300
-
-
 @pytest.fixture
 def clip_of(lab):
     """A function that runs steps on a video, and returns the clip and a random number after it."""
 
     def decode(steps, seed=0, decoder="pyav"):
-        sample = open_segment(lab, decoder=decoder) | {"frame_inds": np.array([3, 9, 15])}
+        sample = open_segment(lab, decoder) | {"frame_inds": np.array([3, 9, 15])}
         np.random.seed(seed)
         for step in steps:
             sample = TRANSFORMS.build(step).transform(sample)
@@ -278,15 +229,15 @@ def clip_of(lab):
     return decode
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize(
-    ("crop_type", "crop"),
+    ("decoder", "crop_type", "crop"),
     [
-        ("random", {"type": "RandomCrop", "size": 40}),
-        ("centre", {"type": "CenterCrop", "crop_size": 40}),
+        ("pyav", "random", {"type": "RandomCrop", "size": 40}),
+        ("pyav", "centre", {"type": "CenterCrop", "crop_size": 40}),
+        pytest.param("decord", "random", {"type": "RandomCrop", "size": 40}, marks=needs_decord),
     ],
 )
-def test_a_crop_equals_mmaction2_s_with_the_same_random_numbers(clip_of, crop_type, crop, decoder):
+def test_a_crop_equals_mmaction2_s_with_the_same_random_numbers(clip_of, decoder, crop_type, crop):
     uncropped = {"type": "DecodeSegment", "short_side": (48, 60)}
     cropped = uncropped | {"crop": crop_type, "size": 40, "flip_ratio": 0.5}
     for seed in range(4):
