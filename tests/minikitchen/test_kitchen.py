@@ -69,30 +69,38 @@ def test_six_csvs_with_the_official_columns_are_written(tables):
 
 @pytest.fixture(scope="module")
 def segments(tables) -> dict[str, pd.DataFrame]:
-    """The CSVs of train and val, with start and stop in seconds and the length in frames."""
+    """The CSVs of train and val, with seconds, the length in frames and the gap to the next."""
     both = pd.concat([tables["EPIC_100_train"], tables["EPIC_100_validation"]])
     sheet = pd.DataFrame(SHEET)[["video_id", "split", "fps"]]
     labelled = both.merge(sheet, on="video_id", validate="many_to_one")
     for when in ("start", "stop"):
         labelled[when] = pd.to_timedelta(labelled[f"{when}_timestamp"]).dt.total_seconds()
     labelled["frames"] = (labelled["stop"] - labelled["start"]) * labelled["fps"]
+    labelled = labelled.sort_values(["video_id", "start"])
+    labelled["gap"] = labelled.groupby("video_id")["start"].shift(-1) - labelled["stop"]
     return dict(list(labelled.groupby("split")))
 
 
-def test_three_of_ten_segments_overlap_with_the_next_one(segments):
-    train = segments["train"].sort_values(["video_id", "start"])
-    gaps = train.groupby("video_id")["start"].shift(-1) - train["stop"]
-    assert 0.2 < (gaps.dropna() < 0).mean() < 0.4 and gaps.min() > -0.31
-
-
-def test_half_of_the_segments_are_shorter_than_the_span_of_a_clip(segments):
-    # A clip of 13x6 frames spans 78.
-    assert 0.3 < (segments["train"]["frames"] < 78).mean() < 0.7
-
-
-@pytest.mark.parametrize("split, least, most", [("train", 2, 3), ("val", 1, 2)])
-def test_a_few_segments_have_fewer_frames_than_a_clip(split, least, most, segments):
-    assert least <= (segments[split]["frames"] < 13).sum() <= most
+@pytest.mark.parametrize(
+    "split, is_difficult, least, most",
+    [
+        # A clip of 13 frames, 6 apart, spans 78.
+        pytest.param("train", lambda csv: csv["frames"] < 78, 60, 140, id="shorter than a clip"),
+        pytest.param("train", lambda csv: csv["frames"] < 13, 2, 3, id="few frames in train"),
+        pytest.param("val", lambda csv: csv["frames"] < 13, 1, 2, id="few frames in val"),
+        pytest.param("train", lambda csv: csv["gap"] < 0, 40, 80, id="overlap with the next"),
+        pytest.param("train", lambda csv: csv["gap"] < -0.31, 0, 0, id="no long overlap"),
+        pytest.param(
+            "val", lambda csv: csv["narration_timestamp"].isna(), 1, 6, id="no narration time"
+        ),
+        pytest.param(
+            "train", lambda csv: csv["narration_timestamp"].isna(), 0, 0, id="narration times"
+        ),
+    ],
+)
+def test_some_of_the_segments_are_difficult(segments, split, is_difficult, least, most):
+    assert len(segments[split]) == {"train": 200, "val": 81}[split]
+    assert least <= is_difficult(segments[split]).sum() <= most
 
 
 def test_one_pair_of_val_is_not_in_train(segments):
@@ -110,11 +118,6 @@ def test_the_unseen_participants_are_those_of_val_who_are_not_in_train(segments,
     assert set() < set(listed) == participants["val"] - participants["train"]
 
 
-def test_a_few_segments_of_val_have_no_time_of_their_narration(segments):
-    assert 1 <= segments["val"]["narration_timestamp"].isna().sum() <= 6
-    assert segments["train"]["narration_timestamp"].notna().all()
-
-
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_the_segments_of_a_video_do_not_depend_on_other_videos(split, tables, tmp_path):
     (video, *_) = (video for video in SHEET if video.split == split)
@@ -124,12 +127,13 @@ def test_the_segments_of_a_video_do_not_depend_on_other_videos(split, tables, tm
     pd.testing.assert_frame_equal(alone, among[among["video_id"] == video.video_id])
 
 
-def test_the_same_seed_gives_the_same_bytes(tmp_path):
+def test_the_same_arguments_give_the_same_bytes(tmp_path):
     short = replace(SHORT, duration=1.001)
-    for name, seed in (("one", 0), ("again", 0), ("other", 1)):
-        write_video(short, tmp_path / name, seed=seed, size=(96, 54))
-    one, again, other = ((tmp_path / name).read_bytes() for name in ("one", "again", "other"))
-    assert one == again != other
+    arguments = {"one": (0, "easy"), "again": (0, "easy"), "seed": (1, "easy"), "hard": (0, "hard")}
+    for name, (seed, level) in arguments.items():
+        write_video(short, tmp_path / name, seed=seed, size=(96, 54), level=level)
+    one, again, *others = ((tmp_path / name).read_bytes() for name in arguments)
+    assert one == again and one not in others
 
 
 def test_a_video_has_a_key_frame_every_250_frames_and_b_frames_between(short_file):

@@ -29,16 +29,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """A folder of each type of encoder."""
-    home = tmp_path_factory.mktemp("encoders")
-    return {
-        encoder_type: make_encoder(home / encoder_type, encoder_type)
-        for encoder_type in ENCODER_TYPES
-    }
-
-
-@pytest.fixture(scope="module")
 def clip_of(tmp_path_factory):
     """A function that runs a pipeline on a segment of a video of 640 x 360 pixels."""
     folder = tmp_path_factory.mktemp("videos")
