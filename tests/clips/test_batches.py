@@ -1,5 +1,6 @@
 """Batches that loader processes send to the training: few open files, and pinned memory."""
 
+import operator
 import pickle
 import resource
 
@@ -13,24 +14,28 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 from torch.utils.data._utils.pin_memory import pin_memory
 
+import epic100.mmaction  # noqa: F401
 from epic100.clips.dataset import SamplesByValue, collate_in_one
 from support.this_process import apart
 
 
-def random_samples(count, shape=(1, 3, 2, 4, 4)):
-    """Samples with random clips of this shape, labelled 0, 1, 2 and so on."""
+def random_samples(count, side=4):
+    """Samples with random clips of this many pixels a side, labelled 0, 1, 2 and so on."""
     return [
         {
-            "inputs": torch.randint(0, 256, shape, dtype=torch.uint8),
+            "inputs": torch.randint(0, 256, (1, 3, 2, side, side), dtype=torch.uint8),
             "data_samples": ActionDataSample(metainfo={"narration_id": f"a_{i}"}).set_gt_label(i),
         }
         for i in range(count)
     ]
 
 
-@pytest.mark.parametrize("sides", [[4, 4, 4], [4, 6]], ids=["one shape", "two shapes"])
-def test_a_batch_equals_that_of_pseudo_collate_before_and_after_pickling(sides):
-    samples = [random_samples(1, (1, 3, 2, side, side))[0] for side in sides]
+@pytest.fixture(params=["one shape", "two shapes"])
+def samples(request):
+    return random_samples(2) + random_samples(1, side=4 if request.param == "one shape" else 6)
+
+
+def test_a_batch_equals_pseudo_collate_s_before_and_after_pickling(samples):
     samples[0]["data_samples"].set_gt_label(np.array([0, 1]))
     expected = pseudo_collate(samples)
     batch = collate_in_one(samples)
@@ -45,30 +50,23 @@ def test_a_batch_equals_that_of_pseudo_collate_before_and_after_pickling(sides):
             assert torch.equal(sample.gt_label, expected_sample.gt_label)
 
 
-@pytest.mark.parametrize("sides", [[4, 4, 4], [4, 6]], ids=["one shape", "two shapes"])
-def test_each_clip_of_a_batch_is_pinned_and_what_is_pinned_reaches_the_model(sides, monkeypatch):
+def test_each_clip_is_pinned_and_what_is_pinned_reaches_the_model(samples, monkeypatch):
     # Without a GPU nothing can be pinned, so a copy stands for a pinned tensor.
-    pinned = []
-
-    def keep_copy(clip):
-        pinned.append(clip.clone())
-        return pinned[-1]
-
-    monkeypatch.setattr(torch.Tensor, "pin_memory", keep_copy)
-    samples = [random_samples(1, (1, 3, 2, side, side))[0] for side in sides]
+    copies, moved, move = [], [], torch.Tensor.to
+    monkeypatch.setattr(
+        torch.Tensor, "pin_memory", lambda clip: copies.append(clip.clone()) or copies[-1]
+    )
     batch = pickle.loads(pickle.dumps(collate_in_one(samples)))
     # Torch 2.13 first asks whether an object pins itself, 2.7.1 first whether it is a sequence; see
     # torch/utils/data/_utils/pin_memory.py. A list that does not pin itself is equal to both.
     assert not any(hasattr(part, "pin_memory") for part in (batch, *batch.values()))
     got = pin_memory(batch)
-    assert len(pinned) == len(sides)
-    assert all(clip is copy for clip, copy in zip(got["inputs"], pinned, strict=True))
+    assert len(copies) == 3 and all(map(operator.is_, got["inputs"], copies))
     # MMEngine moves the clips of the list that it gets.
-    moved, move = [], torch.Tensor.to
     monkeypatch.setattr(torch.Tensor, "to", lambda t, *a, **k: moved.append(t) or move(t, *a, **k))
     preprocessor = MODELS.build({"type": "ActionDataPreprocessor", "format_shape": "NCTHW"})
     on_device = preprocessor.to("meta").cast_data(got)
-    assert all(any(clip is copy for clip in moved) for copy in pinned)
+    assert all(any(clip is copy for clip in moved) for copy in copies)
     assert all(clip.is_meta for clip in on_device["inputs"])
     assert all(sample.gt_label.is_meta for sample in on_device["data_samples"])
 
