@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = [
-    *("base/test_jobs.py", "behaviour/test_stops.py", "video/test_proxy_dag.py", "screen"),
+    *("base/test_lock.py", "behaviour/test_stops.py", "video/test_proxy_dag.py", "screen"),
     *(f"workflow/test_{name}.py" for name in ("refusals", "rerun", "runs", "workflow")),
 ]
 

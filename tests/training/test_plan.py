@@ -5,7 +5,7 @@ from mmengine.config import Config
 
 import epic100.mmaction  # noqa: F401  (registers what the config names)
 from epic100.base.errors import EpicError
-from epic100.base.processes import Gpus, Placement, choose_device
+from epic100.base.processes import Placement
 from epic100.settings.training import TrainSettings
 from epic100.training import plan as plan_module
 from epic100.training.plan import plan_run
@@ -72,22 +72,6 @@ def plan(tmp_path):
         return made
 
     return planned
-
-
-@pytest.mark.parametrize(
-    "device, gpus, gpus_there, expected",
-    [
-        ("auto", None, 0, Placement("cpu", processes=1)),
-        ("auto", None, 4, Placement("cuda", processes=1)),
-        ("auto", 0, 4, Placement("cpu", processes=1)),
-        ("auto", 2, 4, Placement("cuda", processes=2)),
-        ("cpu", None, 4, Placement("cpu", processes=1)),
-        ("cpu", 2, 0, Placement("cpu", processes=2)),
-    ],
-)
-def test_the_settings_device_and_gpus_choose_where_to_train(device, gpus, gpus_there, expected):
-    found = Gpus(gpus_there, why_not=lambda: None)
-    assert choose_device("train", device, gpus, found) == expected
 
 
 def test_a_batch_is_shared_among_processes_and_parts(plan):

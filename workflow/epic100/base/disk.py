@@ -58,7 +58,8 @@ def retry_disk(path: str | os.PathLike, doing: str, action: Callable[[], Value])
         OSError: The error is about the file itself (`OF_THE_FILE`).
     """
     for seconds in (0, *WAITS):
-        time.sleep(seconds)
+        if seconds:
+            time.sleep(seconds)
         try:
             return action()
         except OSError as error:
