@@ -82,7 +82,7 @@ def test_start_weights_are_fetched_once_and_compared_with_the_hash_in_their_name
 
 
 # Without this workflow, Snakemake accepts these calls, or refuses them in words of its own. More
-# mistakes are in tests/cli/test_typed.py, settings/test_read.py, data/test_annotations.py and
+# mistakes are in tests/cli/test_program.py, settings/test_read.py, data/test_annotations.py and
 # attacks/test_texts.py.
 @pytest.mark.parametrize(
     "config, words, messages",
