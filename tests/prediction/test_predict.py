@@ -11,9 +11,7 @@ from epic100.base.errors import EpicError
 from epic100.data.segment_list import read_segments, write_segments
 from epic100.model.model_file import TrainedModel, load_model, save_model
 from epic100.prediction.encoder import Source
-from epic100.prediction.predict import predictions_from_rows
-from epic100.prediction.shards import Shards
-from epic100.prediction.work import PredictionJob, WorkItem
+from epic100.prediction.predict import PredictionJob, WorkItem, predictions_from_rows
 from epic100.settings.prediction import PredictSettings
 from support.models import predicted, save_random_model
 from support.this_process import kill_after_a_shard
@@ -139,14 +137,11 @@ def test_the_shards_of_the_last_three_predictions_are_kept(tmp_path):
     item = WorkItem("P01_P01_01.MP4.0000000", "fingerprint", [0])
     for seconds, name in enumerate(["first", "second", "third", "first", "last"]):
         source = Source("mine:Encoder", "", name, [], None)
-        shards = Shards(
-            PredictionJob(
-                source, "val.txt", f"{tmp_path}/val.pt", ".", ".", PredictSettings(), [item]
-            )
-        )
-        shards.keep_newest()
-        shards.write(item, torch.full((1, 2), float(seconds)))
-        os.utime(shards.folder, (seconds, seconds))
+        out = f"{tmp_path}/val.pt"
+        job = PredictionJob(source, "val.txt", out, ".", ".", PredictSettings(), [item])
+        job.keep_newest_shards()
+        job.write_shard(item, torch.full((1, 2), float(seconds)))
+        os.utime(job.shards, (seconds, seconds))
     kept = [torch.load(path)["rows"][0, 0] for path in tmp_path.glob("val.shards/*/*.pt")]
     assert sorted(map(int, kept)) == [2, 3, 4]
 

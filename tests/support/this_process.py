@@ -116,16 +116,16 @@ def _measure(function, arguments):
 
 def kill_after_a_shard(work: Callable, *arguments, **keywords) -> None:
     """Call `work` in a process that is killed as soon as it has written one shard."""
-    from epic100.prediction.shards import Shards
+    from epic100.prediction.predict import PredictionJob
 
-    write = Shards.write
+    write = PredictionJob.write_shard
 
     def write_and_die(*shard) -> None:
         write(*shard)
         os.kill(os.getpid(), signal.SIGKILL)
 
     process = fork.Process(target=work, args=arguments, kwargs=keywords)
-    with mock.patch.object(Shards, "write", write_and_die):
+    with mock.patch.object(PredictionJob, "write_shard", write_and_die):
         process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL

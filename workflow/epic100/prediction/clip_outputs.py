@@ -16,8 +16,7 @@ from epic100.base.errors import EpicError
 from epic100.data.segment_list import NO_LABEL, write_segments
 from epic100.model.views import sampling_of
 from epic100.prediction.encoder import Source
-from epic100.prediction.predict import predict_rows
-from epic100.prediction.work import PredictionJob, work_items
+from epic100.prediction.predict import PredictionJob, predict_rows, work_items
 from epic100.settings.prediction import PredictSettings
 from epic100.video.index import VideoIndex, load_index
 from epic100.video.scan_table import ScanRow, read_scan_table
@@ -231,7 +230,21 @@ def rows_of_clips(
     Raises:
         EpicError: A frame that the scan passed does not decode.
     """
-    lists = [_clip_list(video, plan) for video, plan in videos]
+    # Segments without labels, for the data set to read.
+    lists = []
+    for video, plan in videos:
+        name, steps = Path(video.path).stem, plan.undamaged.nonzero()[0].tolist()
+        clips = pd.DataFrame(
+            {
+                "path": video.path,
+                "start": plan.start[plan.undamaged],
+                "stop": plan.stop[plan.undamaged],
+                "verb": NO_LABEL,
+                "noun": NO_LABEL,
+                "narration_id": [f"{name}_at_{plan.seconds(step):.2f}_s" for step in steps],
+            }
+        )
+        lists.append(clips)
     table = pd.concat(lists, ignore_index=True)
     first, _ = videos[0]
     # The list is in a temporary folder of this process, since another attempt at the same time may
@@ -252,19 +265,3 @@ def rows_of_clips(
         )
         rows = predict_rows(job, requested_gpus, label)
     return list(rows.split([len(clips) for clips in lists]))
-
-
-def _clip_list(video: ScannedVideo, plan: ClipPlan) -> pd.DataFrame:
-    """List the clips of undamaged steps as segments without labels, for the dataset to read."""
-    steps = plan.undamaged.nonzero()[0].tolist()
-    name = Path(video.path).stem
-    return pd.DataFrame(
-        {
-            "path": video.path,
-            "start": plan.start[plan.undamaged],
-            "stop": plan.stop[plan.undamaged],
-            "verb": NO_LABEL,
-            "noun": NO_LABEL,
-            "narration_id": [f"{name}_at_{plan.seconds(step):.2f}_s" for step in steps],
-        }
-    )

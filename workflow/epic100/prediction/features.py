@@ -9,11 +9,13 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 from torch import Tensor
 
 from epic100.base.atomic import atomic_path
@@ -30,7 +32,7 @@ from epic100.prediction.clip_outputs import (
     scanned_video,
 )
 from epic100.prediction.encoder import Source
-from epic100.prediction.shards import remove_shards
+from epic100.prediction.predict import remove_shards
 from epic100.settings.prediction import FeatureSettings, PredictSettings
 from epic100.video.scan_table import ScanRow, read_scan_table
 
@@ -100,14 +102,6 @@ def read_features(path: str | os.PathLike) -> Features:
         return features
 
 
-def has_features_made_from(path: str | os.PathLike, made_from: Mapping[str, Any]) -> bool:
-    """Whether a file holds intact features whose `made_from` is equal to the given one."""
-    try:
-        return read_features(path).made_from == made_from
-    except BrokenFile:
-        return False
-
-
 def make_features(
     participant_id: str,
     table: str | os.PathLike,
@@ -158,9 +152,12 @@ def make_features(
             reasons[row.video_id] = " ".join(str(error).split())
             # Features with this name would be of an earlier file of the video.
             path.unlink(missing_ok=True)
-        else:
-            if not has_features_made_from(path, _made_from(clips.video, source, settings)):
-                videos_to_make.append(clips)
+            continue
+        made_from = None
+        with suppress(BrokenFile):
+            made_from = read_features(path).made_from
+        if made_from != _made_from(clips.video, source, settings):
+            videos_to_make.append(clips)
     there = list(reasons.values()).count("") - len(videos_to_make)
     log.info(
         f"{participant_id}: features of {len(videos_to_make)} videos to make; "
@@ -204,11 +201,11 @@ def _write_table(table: str | os.PathLike, reasons: Mapping[str, str], stride: f
             valid = int(features.valid.sum())
         rows.append((video_id, steps, valid, channels, reason))
     write_table(table, COLUMNS, rows)
-    steps = sum(video_steps for _, video_steps, *_ in rows)
-    damaged = sum(video_steps - video_valid for _, video_steps, video_valid, *_ in rows)
+    sizes = pd.DataFrame(rows, columns=list(COLUMNS))
+    damaged = sizes["steps"] - sizes["valid"]
     log.info(
-        f"{table}: {steps} steps of {stride:g} s, {damaged} of them damaged; "
-        f"{sum(map(bool, reasons.values()))} videos without features"
+        f"{table}: {sizes['steps'].sum()} steps of {stride:g} s, {damaged.sum()} of them damaged; "
+        f"{(sizes['reason'] != '').sum()} videos without features"
     )
 
 

@@ -10,10 +10,10 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,7 @@ from epic100.prediction.clip_outputs import (
     scanned_video,
 )
 from epic100.prediction.encoder import source_of_model
-from epic100.prediction.shards import remove_shards
+from epic100.prediction.predict import remove_shards
 from epic100.settings.prediction import PredictSettings
 from epic100.video.scan_table import outside, ranges_of
 
@@ -243,38 +243,26 @@ def learn_background(
     Raises:
         EpicError: A split has no gaps or no segments that can be read.
     """
-    # The scan table and the frame indexes of a participant are found by the participant's id.
-    files_of_participant = {
-        Path(scan).stem: files for scan, *files in zip(scans, scans, indexes, strict=True)
-    }
-    # For each clip of a split, `rows` has the model's outputs, and `gaps` whether it is of a gap.
-    rows = {}
-    gaps = {}
+    # For each clip of a split, `rows` has the model's outputs, and `is_gap` whether it is of a gap.
+    rows, is_gap = {}, {}
+    files = {Path(scan).stem: (scan, index) for scan, index in zip(scans, indexes, strict=True)}
     for split in ("train", "val"):
-        examples = list(
-            _clips_of_actions_and_gaps(
-                model, segments[split], clean[split], root, files_of_participant
-            )
+        clips, is_gap[split] = _examples(model, segments[split], clean[split], root, files)
+        rows_of_videos = rows_of_clips(
+            clips,
+            model.source,
+            Path(out).with_suffix(f".{split}.pt"),
+            predict=predict,
+            requested_gpus=requested_gpus,
+            label=f"gaps of {split}",
+            modules=modules,
         )
-        gaps[split] = _gap_labels([example.is_gap for example in examples], segments[split])
-        shards = Path(out).with_suffix(f".{split}.pt")
-        rows[split] = torch.cat(
-            rows_of_clips(
-                [example.clips for example in examples],
-                model.source,
-                shards,
-                predict=predict,
-                requested_gpus=requested_gpus,
-                label=f"gaps of {split}",
-                modules=modules,
-            )
-        )
-    regression = Background(
-        FORMAT, model.source.digest, *fit_background(rows["train"], gaps["train"])
-    )
-    threshold, gaps_found, segments_kept = best_threshold(
-        regression.scores(rows["val"]), gaps["val"]
-    )
+        rows[split] = torch.cat(rows_of_videos)
+
+    weights, bias = fit_background(rows["train"], is_gap["train"])
+    regression = Background(FORMAT, model.source.digest, weights, bias)
+    scores = regression.scores(rows["val"])
+    threshold, gaps_found, segments_kept = best_threshold(scores, is_gap["val"])
     background = replace(
         regression, threshold=threshold, gaps_found=gaps_found, segments_kept=segments_kept
     )
@@ -283,47 +271,18 @@ def learn_background(
     for split in rows:
         remove_shards(Path(out).with_suffix(f".{split}.pt"))
     log.info(
-        f"{out}: of {gaps['train'].sum()} gaps; on val it finds {100 * gaps_found:.0f} % of "
-        f"{gaps['val'].sum()} gaps and leaves {100 * segments_kept:.0f} % of the segments"
+        f"{out}: of {is_gap['train'].sum()} gaps; on val it finds {100 * gaps_found:.0f} % of "
+        f"{is_gap['val'].sum()} gaps and leaves {100 * segments_kept:.0f} % of the segments"
     )
 
 
-class Example(NamedTuple):
-    """Clips of segments and of gaps of a video, and whether each of them is of a gap."""
-
-    clips: VideoClips
-    is_gap: list[bool]
-
-
-def _gap_labels(labels_of_videos: Sequence[list[bool]], segments: str) -> np.ndarray:
-    """Join the labels of the clips of all videos of a split.
-
-    Args:
-        labels_of_videos: For each video, whether each of its clips is of a gap.
-        segments: The list of all segments of the split, for the message.
-
-    Returns:
-        bool [N]: whether each clip is of a gap.
-
-    Raises:
-        EpicError: All clips are of gaps, or none is.
-    """
-    is_gap = np.array([label for labels in labels_of_videos for label in labels], bool)
-    if is_gap.all() or not is_gap.any():
-        raise EpicError(
-            f"{segments}: {is_gap.sum()} gaps of {SHORTEST_GAP} frames or more and "
-            f"{(~is_gap).sum()} segments in videos that can be read; expected some of both"
-        )
-    return is_gap
-
-
-def _clips_of_actions_and_gaps(
+def _examples(
     model: ModelInUse,
     segments: str,
     clean: str,
     root: str | os.PathLike,
-    files_of_participant: Mapping[str, Sequence[str]],
-) -> Iterator[Example]:
+    files_of_participant: Mapping[str, tuple[str, str]],
+) -> tuple[list[VideoClips], np.ndarray]:
     """Choose clips of segments and of gaps in each video of a split.
 
     Args:
@@ -333,9 +292,15 @@ def _clips_of_actions_and_gaps(
         root: Folder of the videos.
         files_of_participant: The scan table and the frame indexes of each participant.
 
-    Yields:
-        The clips of a video. Videos that are excluded or cannot be read are left out.
+    Returns:
+        The clips of each video that is not excluded and can be read; and whether each clip of all
+        videos is of a gap, bool [N].
+
+    Raises:
+        EpicError: All clips are of gaps, or none is.
     """
+    examples: list[VideoClips] = []
+    labels: list[bool] = []
     clean_rows = read_segments(clean)
     for path, rows in read_segments(segments).groupby("path"):
         participant, video = Path(str(path)).parent.name, Path(str(path)).stem
@@ -361,8 +326,15 @@ def _clips_of_actions_and_gaps(
             undamaged=np.ones(len(starts), bool),
             damaged=[],
         )
-        is_gap = [False] * len(action_clips) + [True] * len(gap_clips)
-        yield Example(VideoClips(scanned, plan), is_gap)
+        examples.append(VideoClips(scanned, plan))
+        labels += [False] * len(action_clips) + [True] * len(gap_clips)
+    is_gap = np.array(labels, bool)
+    if is_gap.all() or not is_gap.any():
+        raise EpicError(
+            f"{segments}: {is_gap.sum()} gaps of {SHORTEST_GAP} frames or more and "
+            f"{(~is_gap).sum()} segments in videos that can be read; expected some of both"
+        )
+    return examples, is_gap
 
 
 def _clips_of_gaps(scanned: ScannedVideo, segments: pd.DataFrame, length: int) -> list[list[int]]:

@@ -4,9 +4,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,13 @@ from epic100.prediction.clip_outputs import (
     place_clips,
     rows_of_clips,
 )
-from epic100.prediction.predict import predictions_from_rows
-from epic100.prediction.shards import remove_shards
+from epic100.prediction.predict import predictions_from_rows, remove_shards
 from epic100.prediction.timeline import SUFFIXES, build_timeline, sibling, write_timeline
 from epic100.prediction.timeline_model import ModelInUse
 from epic100.scan.participant import scan_participant
 from epic100.settings.prediction import PredictSettings, TimelineSettings
 from epic100.video.build_index import build_index
-from epic100.video.index import FrameError, VideoIndex, index_path, load_index
+from epic100.video.index import FrameError, index_path, load_index
 from epic100.video.mp4_copy import make_copy
 from epic100.video.scan_table import DECODER_ONLY
 from epic100.video.sheet import Video
@@ -210,9 +208,10 @@ def _make_missing(
         log.info(f"{tsv}: is there already, of this model, video and settings")
         return
     work = sibling(tsv, ".work")
-    with _readable(path, work / "copy") as film:
-        video = _scanned(film, work)
-        make_timeline(video, model, tsv, settings=settings, predict=predict)
+    try:
+        make_timeline(_scanned(path, work), model, tsv, settings=settings, predict=predict)
+    finally:
+        shutil.rmtree(work / "copy", ignore_errors=True)
     shutil.rmtree(work, ignore_errors=True)
 
 
@@ -239,64 +238,30 @@ def _video_path(file: str | os.PathLike) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class _Film:
-    """A film whose frames can be read.
+def _scanned(path: Path, work: Path) -> ScannedVideo:
+    """Scan a film outside the sheet, through a link with a name that a sheet allows.
 
-    Attributes:
-        source: The user's file.
-        file: The file to read: that of the user, or an MP4 copy.
-        index: The frame index of `file`.
-        is_encoded: Whether the frames of the copy are encoded anew.
-    """
-
-    source: Path
-    file: Path
-    index: VideoIndex
-    is_encoded: bool = False
-
-
-@contextmanager
-def _readable(path: Path, folder: Path) -> Iterator[_Film]:
-    """Give a film for reading: as it is, or as an MP4 copy if frames cannot be read from it.
-
-    Args:
-        path: The film.
-        folder: Folder for the copy. It is removed at the end.
+    A film whose frames cannot be read as it is gets an MP4 copy in `{work}/copy`.
 
     Raises:
         FrameError: The film has no video that can be decoded.
         ProcessError: The disk has no room for the copy, or the machine fails.
     """
-    film = None
-    with suppress(FrameError):
-        film = _Film(path, path, build_index(path))
-    if film:
-        yield film
-        return
-    copy = folder / "film.MP4"
-    folder.mkdir(parents=True, exist_ok=True)
+    file, left_out = path, None
     try:
-        index, left_out = make_copy(path, copy)
-        if left_out is not None:
-            log.info(
-                f"{path}: encoded anew for reading; {left_out} frames are left out, since they do "
-                "not decode cleanly"
-            )
-        yield _Film(path, copy, index, left_out is not None)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _scanned(film: _Film, work: Path) -> ScannedVideo:
-    """Scan a film outside the sheet, through a link with a name that a sheet allows.
-
-    Raises:
-        FrameError: The file is no video that can be decoded.
-    """
-    path, index = film.source, film.index
+        index = build_index(path)
+    except FrameError:
+        file = work / "copy/film.MP4"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        index, left_out = make_copy(path, file)
+    if left_out is not None:
+        log.info(
+            f"{path}: encoded anew for reading; {left_out} frames are left out, since they do not "
+            "decode cleanly"
+        )
     if index.frames < 2 or not index.fps:
         raise FrameError(f"{path}: {index.frames} frame in it; expected a video, with two or more")
+
     # The sheet allows names of up to 100 letters, digits, `_` and `-` (`base.names.NAME`).
     safe_name = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:99].lstrip("_-") or "video"
     video = Video(
@@ -309,7 +274,7 @@ def _scanned(film: _Film, work: Path) -> ScannedVideo:
     link = video.path(work)
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
-    link.symlink_to(film.file.resolve())
+    link.symlink_to(file.resolve())
     (row,) = scan_participant(
         [video],
         root=work,
@@ -319,8 +284,9 @@ def _scanned(film: _Film, work: Path) -> ScannedVideo:
     )
     if not row.readable:
         raise FrameError(f"{path}: {row.reason}; expected a video that can be decoded")
-    # The scan of a film that was encoded anew says nothing of the bits of the film itself.
-    row = replace(row, judged=DECODER_ONLY) if film.is_encoded else row
+    if left_out is not None:
+        # The scan of a film that was encoded anew says nothing of the bits of the film itself.
+        row = replace(row, judged=DECODER_ONLY)
     return ScannedVideo(
         name=path.stem,
         root=work,

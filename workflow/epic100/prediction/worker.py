@@ -1,6 +1,8 @@
 """The pass over the clips of a prediction's items, one video after the other; a shard for each."""
 
+import math
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -21,34 +23,7 @@ from epic100.model.hugging_face import with_encoder
 from epic100.model.untrusted import clean_dataset
 from epic100.model.views import view_pipeline
 from epic100.prediction.encoder import encode_clips, open_encoder
-from epic100.prediction.shards import Shards
-from epic100.prediction.work import PredictionJob, WorkItem
-
-
-class Batch(NamedTuple):
-    """Segments that go through the model together: some or all of one item.
-
-    A row therefore does not depend, not even in its last digit, on which other items this process
-    computes.
-    """
-
-    item: WorkItem
-    lines: list[int]
-    is_last: bool
-
-
-class Opened(NamedTuple):
-    """A model or an encoder that is ready to compute.
-
-    Attributes:
-        compute: Turns the clips of segments into rows.
-        pipeline: The pipeline of one clip.
-        dataset: The type of the data set, and the arguments that only this class takes.
-    """
-
-    compute: Compute
-    pipeline: list[dict]
-    dataset: dict
+from epic100.prediction.predict import PredictionJob
 
 
 def predict_items(job: PredictionJob, label: str) -> None:
@@ -67,36 +42,47 @@ def predict_items(job: PredictionJob, label: str) -> None:
     init_default_scope("mmaction")
     if why := unusable(job.device):
         raise EpicError(f"torch cannot compute on {job.device}: {why}")
-    opened = _open(job)
     rank, processes = get_dist_info()
-    batches = _batches(job.items[rank::processes], job.settings.batch_size or 1)
-    shards = Shards(job)
-    segments = sum(len(batch.lines) for batch in batches)
+    items = job.items[rank::processes]
     share = f" ({rank + 1} of {processes} processes)" if processes > 1 else ""
-    bar = Progress(f"predict {label}{share}", segments, "segments")
-    rows_of_item: list[torch.Tensor] = []
+    bar = Progress(f"predict {label}{share}", sum(len(item.lines) for item in items), "segments")
+
+    # A batch has segments of one item, some or all. A row therefore does not depend, not even in
+    # its last digit, on which other items this process computes.
+    size = job.settings.batch_size or 1
+    batches = []
+    for item in items:
+        batches += [item.lines[first : first + size] for first in range(0, len(item.lines), size)]
+    opened = _open(job)
+    loaded = iter(_loader(job, opened, batches))
+
     with ended_workers_are_errors():
-        for clips, batch in zip(_loader(job, opened, batches), batches, strict=True):
-            # The head of TRN draws relations of frames from NumPy, even in a test. With the same
-            # seed for each batch, its scores do not depend on earlier batches.
-            np.random.seed(0)
-            rows = opened.compute(clips["inputs"])
-            _reject_infinite(rows, clips, job)
-            rows_of_item.append(rows)
-            bar.update(len(rows))
-            if batch.is_last:
-                shards.write(batch.item, torch.cat(rows_of_item))
-                rows_of_item = []
+        for item in items:
+            rows_of_item = []
+            for clips in islice(loaded, math.ceil(len(item.lines) / size)):
+                # The head of TRN draws relations of frames from NumPy, even in a test. With the
+                # same seed for each batch, its scores do not depend on earlier batches.
+                np.random.seed(0)
+                rows = opened.compute(clips["inputs"])
+                _reject_infinite(rows, clips, job)
+                rows_of_item.append(rows)
+                bar.update(len(rows))
+            job.write_shard(item, torch.cat(rows_of_item))
     bar.close()
 
 
-def _batches(items: list[WorkItem], size: int) -> list[Batch]:
-    """Divide items into batches of at most `size` segments."""
-    return [
-        Batch(item, item.lines[start : start + size], start + size >= len(item.lines))
-        for item in items
-        for start in range(0, len(item.lines), size)
-    ]
+class Opened(NamedTuple):
+    """A model or an encoder that is ready to compute.
+
+    Attributes:
+        compute: Turns the clips of segments into rows.
+        pipeline: The pipeline of one clip.
+        dataset: The type of the data set, and the arguments that only this class takes.
+    """
+
+    compute: Compute
+    pipeline: list[dict]
+    dataset: dict
 
 
 def _open(job: PredictionJob) -> Opened:
@@ -115,7 +101,7 @@ def _open(job: PredictionJob) -> Opened:
     return Opened(compute, pipeline, clean_dataset(named, EpicSegmentVideoDataset, source.path))
 
 
-def _loader(job: PredictionJob, opened: Opened, batches: list[Batch]) -> DataLoader:
+def _loader(job: PredictionJob, opened: Opened, batches: list[list[int]]) -> DataLoader:
     """Make the loader of the clips of batches."""
     settings = job.settings
     segments = {
@@ -131,7 +117,7 @@ def _loader(job: PredictionJob, opened: Opened, batches: list[Batch]) -> DataLoa
     }
     return DataLoader(
         DATASETS.build(segments),
-        batch_sampler=[batch.lines for batch in batches],
+        batch_sampler=batches,
         num_workers=settings.workers or 0,
         collate_fn=collate_in_one,
         pin_memory=job.device != "cpu",
