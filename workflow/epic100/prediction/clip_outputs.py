@@ -138,9 +138,11 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
     """
     if not index.fps:
         raise EpicError(f"{index.frames} frame in it; expected a video, with two or more")
-    damaged = [(max(start, 0), stop) for start, stop in damaged]
     # The frames that are cut off at the end of a file are damaged, and count for its duration.
-    duration = index.time_of(max([index.frames, *(stop for _, stop in damaged)]))
+    stops = [index.frames] + [stop for _, stop in damaged]
+    duration = index.time_of(max(stops))
+
+    # The frames that are shown in each step, and in its middle.
     # A rounding error of the division must not add an empty step.
     steps = max(1, int(np.ceil(duration / stride - 1e-9)))
     step_begins = np.arange(steps) * stride
@@ -148,14 +150,17 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
     step_start, step_stop = index.frames_between(step_begins, step_ends)
     middle, _ = index.frames_between((step_begins + step_ends) / 2, step_ends)
     middle = np.clip(middle, 0, index.frames - 1)
+
+    # Undamaged steps, and the frames from `low` up to, but not with, `high` for the clip of each.
     # A step after the last frame is cut off.
     undamaged = step_start < index.frames
-    # The clip of each step may use the frames from `low` up to, but not with, `high`.
     low, high = np.zeros(steps, np.int64), np.full(steps, index.frames)
     for start, stop in damaged:
         undamaged &= (step_stop <= start) | (step_start >= stop)
         low = np.where(step_start >= stop, np.maximum(low, stop), low)
         high = np.where(step_stop <= start, np.minimum(high, start), high)
+
+    # The clip of each step.
     if index.is_steady:
         clip_start = np.maximum(np.minimum(middle - frames // 2, high - frames), low)
         clip_stop = clip_start + frames
@@ -167,13 +172,14 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
         begins = np.maximum(np.minimum(begins, times[high] - frames / index.fps), times[low])
         clip_start = np.maximum(index.at_steps(begins), low)
         clip_stop = index.at_steps(begins + (frames - 1) / index.fps) + 1
+
     return ClipPlan(
         stride=stride,
         duration=duration,
         start=clip_start,
         stop=np.minimum(clip_stop, high),
         undamaged=undamaged,
-        damaged=[(index.time_of(start), index.time_of(stop)) for start, stop in damaged],
+        damaged=[(index.time_of(max(start, 0)), index.time_of(stop)) for start, stop in damaged],
     )
 
 

@@ -139,7 +139,8 @@ def make_features(
     folder = Path(table).parent
     # No file of this name is written. The folder of the shards is named after it.
     shards_base = Path(table).with_suffix(".pt")
-    # The reason why a video has no features is "" for one that has some.
+
+    # What is to make. The reason why a video has no features is "" for one that has some.
     reasons: dict[str, str] = {}
     videos_to_make: list[VideoClips] = []
     for row in read_scan_table(scan):
@@ -158,6 +159,8 @@ def make_features(
             made_from = read_features(path).made_from
         if made_from != _made_from(clips.video, source, settings):
             videos_to_make.append(clips)
+
+    # Features, and their table.
     there = list(reasons.values()).count("") - len(videos_to_make)
     log.info(
         f"{participant_id}: features of {len(videos_to_make)} videos to make; "

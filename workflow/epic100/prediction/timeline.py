@@ -217,6 +217,7 @@ def build_timeline(
         background_threshold: As for `merge`.
         judged: How the scan checked for damage, as in `ScanRow`.
     """
+    # Times, and the probabilities at each step.
     # The clips begin at 0 with the first frame, and the clock of a player may begin earlier.
     times = [first_frame_seconds + plan.seconds(step) for step in range(len(plan.undamaged) + 1)]
     damaged = [
@@ -225,12 +226,14 @@ def build_timeline(
     classes_of_pair = [(verb, noun) for verb, noun, _ in predictions.pairs]
     pairs = _for_all_steps(predictions.log_probs, plan.undamaged)
     verbs, nouns = (_for_all_steps(rows, plan.undamaged) for rows in marginals(predictions))
-    segments = []
     score_of_step = None
     if background_scores is not None:
         # A damaged step is in no segment either, so it counts as one in which nothing happens.
         score_of_step = np.ones(len(plan.undamaged))
         score_of_step[plan.undamaged] = background_scores
+
+    # The actions.
+    segments = []
     for span in merge(pairs, plan.undamaged, settings, score_of_step, background_threshold):
         verb, noun = classes_of_pair[span.pair]
         steps = slice(span.start, span.stop)
@@ -248,6 +251,8 @@ def build_timeline(
                 noun_probability=float(nouns[steps, noun].mean()),
             )
         )
+
+    # The best classes of each clip.
     clips: list[dict[str, Any]] = []
     for step, undamaged in enumerate(plan.undamaged.tolist()):
         clip: dict[str, Any] = {"start": times[step], "stop": times[step + 1]}
@@ -260,6 +265,7 @@ def build_timeline(
         else:
             clip["damaged"] = True
         clips.append(clip)
+
     return Timeline(
         video=video,
         fps=fps,

@@ -301,6 +301,7 @@ def _examples(
     """
     examples: list[VideoClips] = []
     labels: list[bool] = []
+    # Clips of each video.
     clean_rows = read_segments(clean)
     for path, rows in read_segments(segments).groupby("path"):
         participant, video = Path(str(path)).parent.name, Path(str(path)).stem
@@ -328,6 +329,7 @@ def _examples(
         )
         examples.append(VideoClips(scanned, plan))
         labels += [False] * len(action_clips) + [True] * len(gap_clips)
+
     is_gap = np.array(labels, bool)
     if is_gap.all() or not is_gap.any():
         raise EpicError(

@@ -155,6 +155,7 @@ def make_timelines(
     Raises:
         EpicError: Some files are no videos that can be read; the timelines of the others are made.
     """
+    # Names that cannot be.
     paths = [_video_path(file) for file in files]
     names = [path.stem for path in paths]
     for name in names:
@@ -165,11 +166,14 @@ def make_timelines(
             )
     if Path(out).exists() and not Path(out).is_dir():
         raise EpicError(f"{out}: is a file; expected a folder for the timelines; name another")
+
     # These two checks raise an EpicError if the GPU cannot be used or the folder cannot be written.
     # Otherwise both would be noticed only after a video has been scanned, which may take an hour.
     choose_device("predict", predict.device, predict.gpus, look_for_gpus())
     write_text(Path(out) / ".writable", "")
     (Path(out) / ".writable").unlink()
+
+    # The timelines, and the page.
     page = Path(out) / "index.html"
     unnamed = [] if model.names.by_task else [NO_NAMES]
     errors = []
