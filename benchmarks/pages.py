@@ -27,10 +27,14 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from epic100.base.text_table import write_frame  # noqa: E402
 from epic100.data.official_lists import read_class_names  # noqa: E402
+from epic100.pages.archive_figures import plot_archive, plot_close_up  # noqa: E402
 from epic100.pages.bootstrap import by_video, draw_videos  # noqa: E402
-from epic100.pages.compare import write_compare_page  # noqa: E402
-from epic100.pages.compared_runs import GROUPS, Comparison, Run  # noqa: E402
-from epic100.pages.damage_figures import plot_archive, plot_close_up  # noqa: E402
+from epic100.pages.compare import (  # noqa: E402
+    GROUPS,
+    Comparison,
+    Run,
+    write_compare_page,
+)
 from epic100.pages.examples import by_class  # noqa: E402
 from epic100.pages.report import write_page  # noqa: E402
 from epic100.pages.training_figures import plot_training  # noqa: E402
@@ -81,20 +85,20 @@ def write_runs(count: int, out: Path) -> Path:
     for number in range(count):
         rate, length = RATES[number % 3], EPOCHS[number // 3 % 2]
         gain = (-0.02, 0.01, 0.0)[number % 3] + 0.012 * (length == 60)
-        figures: dict[str, Any] = {"predicted": 9400, "data": "made-up runs"}
-        figures["trained_on"] = {"gpus": 2, "hardware": "H100"}
+        metrics: dict[str, Any] = {"predicted": 9400, "data": "made-up runs"}
+        metrics["trained_on"] = {"gpus": 2, "hardware": "H100"}
         right = {}
         for task, chance in zip(TASKS, chances, strict=True):
             own = np.where(rng.random(SEGMENTS) < 0.75, chance, rng.random(SEGMENTS))
             hit = own < ACCURACY[task] + gain
-            figures[f"readable_{task}_accuracy_at_1"] = 100 * hit[:9400].mean()
+            metrics[f"readable_{task}_accuracy_at_1"] = 100 * hit[:9400].mean()
             for group in GROUPS:
                 right[f"{group}_{task}"] = by_video(hit & groups[group], videos)
-                figures[f"{group}_{task}_accuracy_at_1"] = 100 * hit[groups[group]].mean()
+                metrics[f"{group}_{task}_accuracy_at_1"] = 100 * hit[groups[group]].mean()
         name = f"lr{rate}_epochs{length}_seed{number // 6}" if number else "default"
         settings = {"train.epochs": str(length), "train.seed": str(number // 6)}
         settings["train.options.optim_wrapper.optimizer.lr"] = str(rate)
-        runs.append(Run(name, out / name, figures, settings, right, epochs_of(length, rng)))
+        runs.append(Run(name, out / name, metrics, settings, right, epochs_of(length, rng)))
     sizes = {f"{name}_{task}": by_video(groups[name], videos) for name in GROUPS for task in TASKS}
     page = out / "compare.html"
     write_compare_page(Comparison(runs, sizes, draw_videos(VIDEOS), SEGMENTS, []), page)
@@ -112,7 +116,9 @@ def write_report(out: Path) -> Path:
     segment_list(out / "val.txt", ids, [pairs[i] for i in drawn])
     made = Predictions("val", ids, scores.log_softmax(1), pairs, 97, 300, {"split": "train"})
     write_predictions(made, out / "val.pt")
-    evaluate(out / "val.pt", out / "val.txt", out / "metrics.json", lists={}, reduce="max")
+    metrics = evaluate(
+        out / "val.pt", out / "val.txt", out / "metrics.json", lists={}, reduce="max"
+    )
     names = read_class_names([])
     outcome = outcomes(made, read_labels(out / "val.txt", {}), "max")
     write_frame(by_class(outcome, pairs, names), out / "per_class.tsv", float_format="%.2f")
@@ -133,12 +139,12 @@ def write_report(out: Path) -> Path:
     (out / "examples.json").write_text("{}")
     write_page(
         out / "report.html",
-        metrics=out / "metrics.json",
+        metrics=metrics,
         salvage=out / "kept.tsv",
         dropped=out / "dropped.tsv",
         examples=out / "examples.json",
         # Lengths take no more than the archive does.
-        pictures={
+        figures={
             name: out / f"{name.replace('lengths', 'archive')}.svg"
             for name in ("lengths", "archive", "close_up", "training")
         },
@@ -160,8 +166,8 @@ def look(page: Path) -> dict[str, Any]:
         shown._call("Performance.enable")
         shown.go(page.as_uri())
         shown.run("await new Promise(done => setTimeout(done, 500))")
-        metrics = shown._call("Performance.getMetrics")["metrics"]
-        times = {metric["name"]: metric["value"] for metric in metrics}
+        figures = shown._call("Performance.getMetrics")["figures"]
+        times = {metric["name"]: metric["value"] for metric in figures}
         paint = shown.run(
             "return performance.getEntriesByName('first-contentful-paint')[0].startTime"
         )

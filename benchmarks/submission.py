@@ -33,14 +33,13 @@ import yaml
 from epic100.base.torch_file import write_tensors
 from epic100.data.official_lists import LISTS, find_lists
 from epic100.scoring.evaluation import evaluate
-from epic100.scoring.export import export
 from epic100.scoring.predictions import (
     Predictions,
     complete_scores,
     read_predictions,
     write_predictions,
 )
-from epic100.scoring.submission_check import check
+from epic100.scoring.submission import check, export
 from epic100.scoring.submission_file import build, read_submission, write_zip
 
 # Val and test have 9,668 and 13,092 segments, and train has 3,568 pairs.

@@ -1,13 +1,13 @@
 # The report is one HTML file that needs no network.
 
 # The names are as in the report's template. A model that was made elsewhere has no training.
-PICTURES = {
+FIGURES = {
     "lengths": figure("data", "lengths"),
     **{name: figure("damage", name) for name in ("archive", "close_up")},
 }
 TRAINING_FILES = {}
 if TRAINED_HERE:
-    PICTURES["training"] = figure("training", "training")
+    FIGURES["training"] = figure("training", "training")
     # The card is made before the report, which links it.
     TRAINING_FILES = {"history": f"{HOME}/training.tsv", "card": f"{HOME}/model_card.md"}
 
@@ -25,7 +25,7 @@ SHOWN_SETTINGS = {
 
 rule report:
     input:
-        **PICTURES,
+        **FIGURES,
         **OFFICIAL_LISTS,
         **TRAINING_FILES,
         metrics=f"{HOME}/metrics.json",
@@ -46,7 +46,7 @@ rule report:
     resources:
         **FOR_LISTS,
     params:
-        pictures=list(PICTURES),
+        figures=list(FIGURES),
         contents=lambda wildcards: contents_of(*OFFICIAL_LISTS),
         policy=CONFIG.clean.policy,
         settings=lambda wildcards: config_of(wildcards).model_dump(

@@ -26,7 +26,7 @@ from epic100.model.model_file import FORMAT, load_model
 from epic100.model.weights import read_weights
 from epic100.prediction.features import read_features
 from epic100.scoring import predictions
-from epic100.scoring.submission_check import check
+from epic100.scoring.submission import check
 from epic100.scoring.submission_file import (
     LARGEST,
     MAX_OBJECTS,

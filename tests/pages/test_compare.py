@@ -15,8 +15,7 @@ from epic100.base.errors import EpicError
 from epic100.cli.program import main
 from epic100.data.segment_list import read_segments
 from epic100.pages.bootstrap import by_video, difference, draw_videos
-from epic100.pages.compare import write_compare_page
-from epic100.pages.compared_runs import read_runs, what_differs, write_table
+from epic100.pages.compare import read_runs, what_differs, write_compare_page, write_table
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.metrics import TASKS, wilson
 from epic100.scoring.outcomes import read_labels
@@ -176,7 +175,7 @@ def settings_of(number):
 
 
 @pytest.fixture
-def truth(tmp_path, monkeypatch):
+def labels(tmp_path, monkeypatch):
     """The true classes of val's segments; the files of three runs are in the working folder."""
     monkeypatch.chdir(tmp_path)
     return make_runs()
@@ -211,18 +210,18 @@ def make_runs():
     return read_labels("segments/val.txt", {})
 
 
-def runs_of(truth, *names):
+def runs_of(labels, *names):
     """Read the default run and the runs of these names."""
-    return read_runs(["results", *(f"results/runs/{name}" for name in names)], truth, CLASSES)
+    return read_runs(["results", *(f"results/runs/{name}" for name in names)], labels, CLASSES)
 
 
-def test_the_table_of_runs_has_figures_and_changes(truth):
-    comparison = runs_of(truth, "a", "b")
+def test_the_table_of_runs_has_figures_and_changes(labels):
+    comparison = runs_of(labels, "a", "b")
     write_table(comparison, "compare.tsv")
     rows = pd.read_csv("compare.tsv", sep="\t", na_values="-").to_dict("records")
     assert [row["run"] for row in rows] == ["default", "a", "b"]
     for row, run in zip(rows, comparison.runs, strict=True):
-        accuracy = run.figures["overall_action_accuracy_at_1"]
+        accuracy = run.metrics["overall_action_accuracy_at_1"]
         assert row["predicted"] == 35 and np.isnan(row["unseen_verb_accuracy_at_1"])
         assert row["overall_action_accuracy_at_1"] == pytest.approx(accuracy, abs=0.01)
     first, second, third = rows
@@ -234,16 +233,16 @@ def test_the_table_of_runs_has_figures_and_changes(truth):
     assert second["train.seed"] == 4
 
 
-def test_keys_of_the_config_that_differ_have_the_values_of_all_runs(truth):
-    assert what_differs(runs_of(truth, "a", "b").runs) == {
+def test_keys_of_the_config_that_differ_have_the_values_of_all_runs(labels):
+    assert what_differs(runs_of(labels, "a", "b").runs) == {
         "train.seed": ["5", "4", "3"],
         "train.epochs": ["default", "1", "2"],
         "train.options.lr": ["default", "0.1", "0.1"],
     }
 
 
-def test_a_run_without_a_section_differs_in_no_key_of_it(truth):
-    first, second, last = runs_of(truth, "a", "b").runs
+def test_a_run_without_a_section_differs_in_no_key_of_it(labels):
+    first, second, last = runs_of(labels, "a", "b").runs
     elsewhere = replace(first, settings={"export.reduce": '"max"'})
     assert "train.options.lr" not in what_differs([elsewhere, second, last])
     edited = replace(last, settings=last.settings | {"content.b.py": "decaf"})
@@ -259,45 +258,45 @@ def test_a_run_without_a_section_differs_in_no_key_of_it(truth):
         ('"segments": 40', '"segments": 41', "is of 41 segments, the list of val now has 40"),
     ],
 )
-def test_a_run_with_wrong_figures_is_a_line_on_the_page_with_its_file(truth, old, new, words):
+def test_a_run_with_wrong_figures_is_a_line_on_the_page_with_its_file(labels, old, new, words):
     figures = Path("results/runs/a/metrics.json")
     figures.write_text(figures.read_text().replace(old, new))
-    comparison = runs_of(truth, "a", "b")
+    comparison = runs_of(labels, "a", "b")
     assert [run.name for run in comparison.runs] == ["default", "b"]
     assert comparison.notes[0].startswith(f"not shown: results/runs/a: metrics.json: {words}")
     write_compare_page(comparison, "compare.html")
     assert words in Path("compare.html").read_text()
 
 
-def test_a_run_without_predictions_or_of_other_classes_is_a_line_on_the_page(truth):
+def test_a_run_without_predictions_or_of_other_classes_is_a_line_on_the_page(labels):
     Path("results/runs/a/predictions/val.pt").unlink()
     predictions = read_predictions("results/runs/b/predictions/val.pt", "val")
     fewer = replace(predictions, num_verbs=1, pairs=[(0, n, 1) for n, _ in enumerate(PAIRS)])
     write_predictions(replace(fewer, num_nouns=4), "results/runs/b/predictions/val.pt")
-    comparison = runs_of(truth, "a", "b")
+    comparison = runs_of(labels, "a", "b")
     assert [run.name for run in comparison.runs] == ["default"]
     missing, other = comparison.notes
     assert missing == "not shown: results/runs/a: predictions/val.pt: no such file"
     assert other.startswith("not shown: results/runs/b: verb label 2 of row 1 is not one of the 1")
 
 
-def test_a_run_of_a_model_made_elsewhere_says_what_it_lacks(truth):
-    assert runs_of(truth, "b").notes == [
+def test_a_run_of_a_model_made_elsewhere_says_what_it_lacks(labels):
+    assert runs_of(labels, "b").notes == [
         "b: its model was made elsewhere, so it has no time and no curve"
     ]
 
 
-def test_runs_are_needed_to_compare_them(truth):
+def test_runs_are_needed_to_compare_them(labels):
     with pytest.raises(EpicError, match="no finished run"):
-        read_runs([], truth, CLASSES)
+        read_runs([], labels, CLASSES)
 
 
 ATTACK = "</script><script>document.title = 'it ran'</script>"
 
 
 @pytest.mark.slow
-def test_texts_of_runs_are_escaped_on_the_page(truth, tmp_path):
-    comparison = runs_of(truth, "a")
+def test_texts_of_runs_are_escaped_on_the_page(labels, tmp_path):
+    comparison = runs_of(labels, "a")
     run = comparison.runs[1]
     odd = replace(run, name=ATTACK, settings=run.settings | {f"train.{ATTACK}": ATTACK})
     notes = [ATTACK]
@@ -316,11 +315,11 @@ def page(tmp_path_factory):
     """The page of four runs, one with a long name, in a browser; and their comparison."""
     folder = tmp_path_factory.mktemp("page")
     with chdir(folder):
-        truth = make_runs()
+        labels = make_runs()
         long = "lr0.003_a-setting-with-a-long-name_and-another-one_seed0"
         shutil.copytree("results/runs/a", f"results/runs/{long}")
         Path(f"results/runs/{long}/report.html").touch()
-        comparison = runs_of(truth, "a", "b", long)
+        comparison = runs_of(labels, "a", "b", long)
         write_compare_page(comparison, "compare.html")
     with opened(f"file://{folder}/compare.html", folder) as shown:
         yield shown, comparison
@@ -426,9 +425,9 @@ def test_the_page_of_runs_fits_a_phone_and_a_screen(page, width):
 
 
 @pytest.mark.slow
-def test_runs_on_one_video_have_no_interval(truth, tmp_path):
+def test_runs_on_one_video_have_no_interval(labels, tmp_path):
     comparison = read_runs(
-        ["results", "results/runs/b"], replace(truth, videos=np.zeros_like(truth.videos)), CLASSES
+        ["results", "results/runs/b"], replace(labels, videos=np.zeros_like(labels.videos)), CLASSES
     )
     write_table(comparison, "compare.tsv")
     row = pd.read_csv("compare.tsv", sep="\t", dtype=str).iloc[1]

@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from epic100.pages.damage_figures import CLOSE_UP_ROWS, MARK, plot_archive, plot_close_up
+from epic100.pages.archive_figures import CLOSE_UP_ROWS, MARK, plot_archive, plot_close_up
 from epic100.pages.figure_style import SKY, VERMILION
 from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
@@ -45,7 +45,7 @@ def picture(tmp_path):
 def test_the_archive_is_counted_by_state_of_the_videos(picture):
     plot_archive(VIDEOS, ROWS, picture)
     title, hint, *texts = words(picture)
-    assert title == "1 of 3 videos on disk are sound; 2 more: missing, or not in this run"
+    assert title == "1 of 3 videos on disk are undamaged; 2 more: missing, or not in this run"
     states = {"ok (1)", "damaged (1)", "unreadable (1)", "missing (1)"}
     assert states | {"P01", "P02", "minutes of video"} <= set(texts)
     assert "P03" not in texts and hint.endswith(" without a video on disk: P03.")

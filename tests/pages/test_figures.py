@@ -7,9 +7,9 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.data.official_lists import read_class_names
+from epic100.pages.archive_figures import annotated_segments, plot_lengths
 from epic100.pages.examples import by_class
 from epic100.pages.figure_style import drawing, in_words, legend_on_top, name_rows, short
-from epic100.pages.length_figures import annotated_segments, plot_lengths
 from epic100.pages.training_figures import plot_training
 from epic100.scoring.epoch_table import read_epochs
 from epic100.scoring.outcomes import outcomes, read_labels

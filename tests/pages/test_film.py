@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from epic100.pages.film import add_film
+from epic100.pages.browse import add_film
 from support.browser import READY, TOOLS, ask, opened
 from support.small_browse import ATTACK, NOUNS, VERBS
 from support.tricky_videos import audio_only, encode

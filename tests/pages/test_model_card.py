@@ -9,7 +9,7 @@ from mmaction.apis import inference_recognizer
 from epic100.base.text_table import read_frame, write_frame
 from epic100.data.official_lists import DATA_SET
 from epic100.model.model_file import digest, load_model, save_model
-from epic100.pages.model_card import LOADING, without_folders, write_model_card
+from epic100.pages.report import LOADING, without_folders, write_model_card
 from epic100.scoring.metrics import wilson
 
 # The metrics of a run: 25 % of 40 segments are right, and 50 % of the 30 with a prediction.

@@ -7,7 +7,7 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.data.segment_list import DropReason
 from epic100.model.published import published
-from epic100.pages.report import read_picture, write_summary
+from epic100.pages.report import read_figure, write_summary
 from epic100.pages.report_tables import official_rows
 from epic100.scoring.metrics import TASKS
 from support.small_report import make_report
@@ -128,10 +128,10 @@ def test_seen_participants_are_all_but_the_unseen_ones():
     assert "seen participants, top-1" not in [name for name, *_ in official_rows(figures, [])]
 
 
-def test_a_picture_that_is_no_svg_file_is_an_error(tmp_path):
+def test_a_figure_that_is_no_svg_file_is_an_error(tmp_path):
     (tmp_path / "a.svg").write_text("no SVG")
     with pytest.raises(EpicError, match="no SVG file .* make it again"):
-        read_picture(tmp_path / "a.svg")
+        read_figure(tmp_path / "a.svg")
 
 
 def test_the_summary_has_dropped_segments_and_figures(tmp_path):

@@ -7,9 +7,9 @@ from epic100.base.errors import EpicError
 from epic100.base.torch_file import write_tensors
 from epic100.cli.program import main
 from epic100.model.model_file import digest
-from epic100.scoring.export import export
 from epic100.scoring.folding import fold_pairs, prior_logprobs
 from epic100.scoring.predictions import write_predictions
+from epic100.scoring.submission import export
 from epic100.scoring.submission_file import build, write_zip
 from support.made_up import FEW, FEW_PAIRS, predictions, segment_list
 

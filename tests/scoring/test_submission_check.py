@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.scoring.submission_check import check, contradictions
+from epic100.scoring.submission import check, contradictions
 from epic100.scoring.submission_file import read_zip, write_zip
 from support.made_up import IDS, SLS, M, V, make_entries
 

@@ -35,7 +35,7 @@ from epic100.scoring.predictions import (
     reduction_methods,
     write_predictions,
 )
-from epic100.scoring.submission_check import check
+from epic100.scoring.submission import check
 from epic100.scoring.submission_file import read_submission, read_zip, write_zip
 from epic100.video.build_index import build_index
 from epic100.video.ffmpeg import boxes_of

@@ -17,19 +17,19 @@ from support.made_up import PAIRS, ROWS, make_predictions, write_history
 NAMES = ("lengths", "archive", "close_up")
 
 
-def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
+def make_report(folder: Path, text: str = "a text", **metrics: object) -> str:
     """Write a report and return its HTML.
 
     Args:
         folder: The folder of the results and of the report.
         text: It stands in all places where a run has text: class names, reasons, problems, titles.
-        figures: They replace figures of metrics.json.
+        metrics: They replace metrics of metrics.json.
     """
     make_predictions(folder)
     evaluated = evaluate(
         folder / "val.pt", folder / "val.txt", folder / "metrics.json", lists={}, reduce="max"
     )
-    (folder / "metrics.json").write_text(json.dumps(evaluated | figures))
+    (folder / "metrics.json").write_text(json.dumps(evaluated | metrics))
     (folder / "salvage.tsv").write_text(
         "participant_id\tsegments\tkept_by_segment\tkept_by_video\tdecoder_only\tleft_out\twhy\n"
         "P00\t40\t35\t30\t7\t0\t\n"
@@ -44,7 +44,7 @@ def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
         for right in (True, False)
     ]
     (folder / "examples.json").write_text(json.dumps({"drawn at random": examples}))
-    with drawing(folder / "picture.svg", f"title {text}", f"hint {text}", 1) as figure:
+    with drawing(folder / "figure.svg", f"title {text}", f"hint {text}", 1) as figure:
         figure.subplots().set_yticks([0], [text])
     predictions = read_predictions(folder / "val.pt", "val")
     outcome = outcomes(predictions, read_labels(folder / "val.txt", {}), "max")
@@ -52,11 +52,11 @@ def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
     write_frame(by_class(outcome, PAIRS, names), folder / "per_class.tsv", float_format="%.2f")
     write_page(
         folder / "report.html",
-        metrics=folder / "metrics.json",
+        metrics=evaluated | metrics,
         salvage=folder / "salvage.tsv",
         dropped=folder / "dropped.tsv",
         examples=folder / "examples.json",
-        pictures=dict.fromkeys(NAMES, folder / "picture.svg"),
+        figures=dict.fromkeys(NAMES, folder / "figure.svg"),
         policy="segment",
         classes=folder / "per_class.tsv",
         about=["3 December 2026", "run default", text],

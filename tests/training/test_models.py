@@ -9,7 +9,7 @@ from mmaction.registry import MODELS
 
 from epic100.data.segment_list import read_segments
 from epic100.model.model_file import load_model
-from epic100.scoring.export import export
+from epic100.scoring.submission import export
 from epic100.settings.training import TrainSettings
 from epic100.training.train import train
 from support.models import predicted

@@ -1,7 +1,7 @@
 """Rule export: pair scores -> submission.pt or submission.zip."""
 
 from epic100.base.log import rule_log
-from epic100.scoring.export import export
+from epic100.scoring.submission import export
 from epic100.settings.prediction import ExportSettings
 
 with rule_log(snakemake.log[0]):

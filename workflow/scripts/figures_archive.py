@@ -6,8 +6,12 @@ from epic100.base.log import rule_log
 from epic100.base.text_table import read_frame
 from epic100.data.official_lists import read_class_names
 from epic100.data.segment_list import read_segments
-from epic100.pages.damage_figures import plot_archive, plot_close_up
-from epic100.pages.length_figures import annotated_segments, plot_lengths
+from epic100.pages.archive_figures import (
+    annotated_segments,
+    plot_archive,
+    plot_close_up,
+    plot_lengths,
+)
 from epic100.video.scan_table import read_scan_table
 from epic100.video.sheet import read_sheet
 

@@ -1,7 +1,7 @@
 """Rule model_card: describe the model, for people."""
 
 from epic100.base.log import rule_log
-from epic100.pages.model_card import write_model_card
+from epic100.pages.report import write_model_card
 
 with rule_log(snakemake.log[0]):
     write_model_card(

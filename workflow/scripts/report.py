@@ -19,21 +19,21 @@ with rule_log(snakemake.log[0]):
         "Model card": home / "model_card.md",
         "All runs": "results/compare.html",
     }
-    figures = read_json(given.metrics)
+    metrics = read_json(given.metrics)
     about = [
         f"{date.today():%d %B %Y}".removeprefix("0"),
         f"run {params.run or 'default'}",
         " at ".join(filter(None, (f"epic100 {own_version()}", own_commit()))),
-        f"trained on {hardware(figures['trained_on']) or 'an unknown machine'}",
-        figures["data"],
+        f"trained on {hardware(metrics['trained_on']) or 'an unknown machine'}",
+        metrics["data"],
     ]
     write_page(
         made.html,
-        metrics=given.metrics,
+        metrics=metrics,
         salvage=given.salvage,
         dropped=given.reasons,
         examples=given.examples,
-        pictures={name: given[name] for name in params.pictures},
+        figures={name: given[name] for name in params.figures},
         policy=params.policy,
         settings=params.settings,
         pages=links(made.html, others),

@@ -13,10 +13,9 @@ from epic100.cli.where import reject_other_folder
 from epic100.data.official_lists import find_lists
 from epic100.pages.bootstrap import RESAMPLES, Counts, Mask, by_video, difference, draw_videos
 from epic100.scoring.metrics import TASKS, group_accuracies, percent, wilson
-from epic100.scoring.outcomes import LabelTable, read_labels
-from epic100.scoring.submission_check import HINT, MAX_PRIOR_SHARE, check, prior_problems
+from epic100.scoring.outcomes import ACTION_HEAD, PREDICTED, LabelTable, read_correct, read_labels
+from epic100.scoring.submission import HINT, MAX_PRIOR_SHARE, check, prior_problems
 from epic100.scoring.submission_file import existing_file, expected_ids, read_submission
-from epic100.scoring.val_scores import ACTION_HEAD, PREDICTED, read_correct
 from epic100.settings.config import Settings, layered_settings
 from epic100.settings.data import Classes
 

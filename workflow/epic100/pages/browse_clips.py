@@ -9,7 +9,6 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +30,9 @@ from epic100.video.sheet import Video
 log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike
-# The columns of a participant's table of clips, and the types of their values. The `file` is in the
-# folder beside the table, or "" if the segment has none for a `reason`.
-KINDS = {"narration_id": str, "file": str, "reason": str}
+# The columns of a participant's table of clips. The `file` is in the folder of the same name, or ""
+# if the segment has none for a `reason`.
+COLUMNS = ("narration_id", "file", "reason")
 
 
 def make_clips(
@@ -52,13 +51,13 @@ def make_clips(
     Args:
         videos: The participant's videos.
         root: Folder of the videos, or of their small copies.
-        table: The table to write, with the columns `KINDS` and a row for each segment. Clips go
+        table: The table to write, with `COLUMNS` and a row for each segment. Clips go
             into the folder of the same name without the suffix.
         segments: A clean list.
         index: Frame indexes of the participant's files below `root`.
         limits: Limits on the time and memory for one video.
         threads: Number of videos that are cut at once.
-        cut: The function that cuts the clips of a video, called in a process of its own.
+        cut: The function that cuts the clips of a video, called in its process.
 
     Returns:
         For each segment without a clip, the reason by its narration_id.
@@ -70,29 +69,24 @@ def make_clips(
     clean_list = read_segments(segments)
     row_numbers_of_path = row_numbers_by(clean_list, "path")
     folder = Path(table).with_suffix("")
-    jobs = [
-        _Job(
-            video=video,
-            path=video.file(root),
-            index=load_index(index, video.video_id),
-            segments=clean_list.iloc[row_numbers_of_path[video.path().as_posix()]],
-            folder=folder,
-            limits=limits,
-            cut=cut,
-        )
-        for video in videos
-        if video.path().as_posix() in row_numbers_of_path
-    ]
+    jobs = []
+    for video in videos:
+        row_numbers = row_numbers_of_path.get(video.path().as_posix())
+        if row_numbers is not None:
+            path, video_index = video.file(root), load_index(index, video.video_id)
+            clips = _clips(clean_list.iloc[row_numbers], path, video_index, folder)
+            jobs.append(ClipJob(video, path, video_index, clips, limits, cut))
     results, worked_count = complete(f"clips {folder.name}", jobs, threads, target=table)
-    reasons = {name: reason for missing in results.values() for name, reason in missing.items()}
     files = {name: clip.target for job in jobs for name, clip in job.clips.items()}
     for outdated in set(folder.glob("[!.]*.mp4")).difference(files.values()):
         outdated.unlink(missing_ok=True)
-    rows = [
-        (name, "" if name in reasons else file.name, reasons.get(name, ""))
-        for name, file in files.items()
-    ]
-    write_table(table, tuple(KINDS), rows)
+    reasons = dict[str, str]()
+    for missing in results.values():
+        reasons |= missing
+    rows = []
+    for name, file in files.items():
+        rows.append((name, "", reasons[name]) if name in reasons else (name, file.name, ""))
+    write_table(table, COLUMNS, rows)
     for name, reason in reasons.items():
         log.warning(f"{name}: no clip: {reason}")
     log.info(
@@ -102,12 +96,74 @@ def make_clips(
     return reasons
 
 
+def _clips(segments: pd.DataFrame, path: Path, index: VideoIndex, folder: Path) -> dict[str, Clip]:
+    """Return the clips of a video's segments, files in `folder`, by narration_id.
+
+    Raises:
+        EpicError: A segment ends after the last frame of the index.
+    """
+    clips = {}
+    for row in segments.to_dict("records"):
+        name, start, stop = row["narration_id"], row["start"], row["stop"]
+        if stop > index.frames:
+            raise EpicError(
+                f"{path}: {name} ends at frame {stop}, the index has {index.frames}; make the "
+                "clean list again"
+            )
+        made_from = f"v{VERSION}-{index.md5[:16]}-{start}-{stop}"
+        clips[name] = Clip(folder / f"{name}.{made_from}.mp4", start, stop)
+    return clips
+
+
+@dataclass
+class ClipJob:
+    """The job to cut the clips of one video, for `video.jobs.complete`."""
+
+    video: Video
+    path: Path
+    index: VideoIndex
+    clips: dict[str, Clip]
+    limits: ScanLimits
+    cut: Callable[..., dict[str, str]]
+
+    @property
+    def missing(self) -> dict[str, Clip]:
+        """The clips that have no file, by narration_id. A file has its name only if complete."""
+        return {name: clip for name, clip in self.clips.items() if not clip.target.is_file()}
+
+    def settled_result(self) -> dict[str, str] | None:
+        """Return that no segment lacks a clip, or None if one does."""
+        return None if self.missing else {}
+
+    def work(self, progress: Callable[[int], None]) -> dict[str, str]:
+        """Cut the missing clips; return why segments still have none, by narration_id."""
+        missing = self.missing
+        # Each segment is decoded from a key frame on, so the limit grows with both lengths.
+        frames = sum(clip.stop - clip.start for clip in missing.values())
+        seconds = self.limits.total(self.video.duration + frames / self.video.fps)
+        reasons, other_reason = dict[str, str](), "its process left no clip"
+        try:
+            reasons = call(
+                self.cut,
+                self.path,
+                self.index,
+                missing,
+                limits=self.limits,
+                seconds=seconds,
+                progress=progress,
+            )
+        except FileError as error:
+            other_reason = str(error)
+        # The reason is a cell of a TSV, so it must have no tab and no line end.
+        return {name: " ".join(reasons.get(name, other_reason).split()) for name in self.missing}
+
+
 def read_clips(tables: Sequence[PathLike]) -> dict[str, Path]:
     """Read the tables of `make_clips`: the file of each clip, by its segment's narration_id."""
-    about = f"a table of the rule browse_clips: {tuple(KINDS)}"
+    about = f"a table of the rule browse_clips: {COLUMNS}"
     clips = dict[str, Path]()
     for table in tables:
-        for row in read_own_table(table, KINDS, about=about):
+        for row in read_own_table(table, dict.fromkeys(COLUMNS, str), about=about):
             # Without a name of a file, this is the path of the folder.
             path = Path(table).with_suffix("") / row["file"]
             if path.is_file():
@@ -124,7 +180,7 @@ def place_clips(
     clip comes before anybody's second one, so that no participant takes all the room.
 
     Args:
-        data: The result of `content.gather`.
+        data: The result of `browse_data.gather`.
         tables: The tables of `make_clips`.
         target: The folder for `{participant}/{narration_id}.mp4`.
         max_mb: The clips take at most this many megabytes.
@@ -155,61 +211,3 @@ def place_clips(
             f"{left_out} of {len(order)} clips do not fit into {max_mb} MB (`browse: max_mb:`)"
         )
     return sorted(fitting.index.tolist()), left_out
-
-
-@dataclass
-class _Job:
-    """The job to cut the clips of one video, for `video.jobs.complete`."""
-
-    video: Video
-    path: Path
-    index: VideoIndex
-    segments: pd.DataFrame
-    folder: Path
-    limits: ScanLimits
-    cut: Callable[..., dict[str, str]]
-
-    @cached_property
-    def clips(self) -> dict[str, Clip]:
-        """The clips of the video's segments, by narration_id."""
-        clips = {}
-        for row in self.segments.to_dict("records"):
-            name, start, stop = row["narration_id"], row["start"], row["stop"]
-            if stop > self.index.frames:
-                raise EpicError(
-                    f"{self.path}: {name} ends at frame {stop}, the index has "
-                    f"{self.index.frames}; make the clean list again"
-                )
-            made_from = f"v{VERSION}-{self.index.md5[:16]}-{start}-{stop}"
-            clips[name] = Clip(self.folder / f"{name}.{made_from}.mp4", start, stop)
-        return clips
-
-    @property
-    def missing(self) -> dict[str, Clip]:
-        """The clips that have no file, by narration_id. A file has its name only if complete."""
-        return {name: clip for name, clip in self.clips.items() if not clip.target.is_file()}
-
-    def settled_result(self) -> dict[str, str] | None:
-        """Return that no segment lacks a clip, or None if one does."""
-        return None if self.missing else {}
-
-    def work(self, progress: Callable[[int], None]) -> dict[str, str]:
-        """Cut the missing clips; return why segments still have none, by narration_id."""
-        missing = self.missing
-        # Each segment is decoded from a key frame on, so the limit grows with both lengths.
-        frames = sum(clip.stop - clip.start for clip in missing.values())
-        reasons, other_reason = dict[str, str](), "its process left no clip"
-        try:
-            reasons = call(
-                self.cut,
-                self.path,
-                self.index,
-                missing,
-                limits=self.limits,
-                seconds=self.limits.total(self.video.duration + frames / self.video.fps),
-                progress=progress,
-            )
-        except FileError as error:
-            other_reason = str(error)
-        # The reason is a cell of a TSV, so it must have no tab and no line end.
-        return {name: " ".join(reasons.get(name, other_reason).split()) for name in self.missing}

@@ -1,6 +1,6 @@
 """The data of the page: segments, guesses of runs and videos, as columns, and class names.
 
-A run's guesses are each segment's best classes, and whether the official top-5 has the truth.
+A run's guesses are each segment's best classes, and whether the official top-5 has its label.
 """
 
 import os
@@ -26,7 +26,7 @@ from epic100.video.sheet import Video, find_files
 
 PathLike = str | os.PathLike
 
-# The page has at most this many guesses for the verb of a segment, and for its noun.
+# The page has at most five guesses for the verb of a segment, and for its noun.
 BEST = 5
 # The page shows the predictions of this split.
 PREDICTED = "val"
@@ -36,7 +36,7 @@ UNIT = 10_000
 
 LICENSE = "CC BY-NC 4.0, University of Bristol"
 NOT_SCANNED = "not scanned"
-VIDEO_COLUMNS = ("id", "participant", "seconds", "state", "why", "damaged", "file")
+VIDEO_COLUMNS = ["id", "participant", "seconds", "state", "why", "damaged", "file"]
 
 
 @dataclass(frozen=True)
@@ -77,17 +77,13 @@ def shown_runs(
         timelines: The timelines of all runs together.
         reduce: The config's `export: reduce:`.
     """
-    return [
-        ShownRun(
-            name,
-            path,
-            home,
-            reduce if is_own else read_json(Path(home, "metrics.json"))["reduce"],
-            # A timeline is in a folder of the run's folder, such as results/timeline/P01_01.tsv.
-            [table for table in timelines if Path(table).parent.parent == Path(home)],
-        )
-        for name, home, is_own, path in zip(names, homes, own, predictions, strict=True)
-    ]
+    runs = []
+    for name, home, is_own, path in zip(names, homes, own, predictions, strict=True):
+        folding = reduce if is_own else read_json(Path(home, "metrics.json"))["reduce"]
+        # A timeline is in a folder of the run's folder, such as results/timeline/P01_01.tsv.
+        tables = [table for table in timelines if Path(table).parent.parent == Path(home)]
+        runs.append(ShownRun(name, path, home, folding, tables))
+    return runs
 
 
 def read_guesses(run: ShownRun, table: pd.DataFrame, classes: Mapping[str, int]) -> dict[str, Any]:
@@ -99,7 +95,7 @@ def read_guesses(run: ShownRun, table: pd.DataFrame, classes: Mapping[str, int])
         classes: Numbers of `verbs` and `nouns`.
 
     Returns:
-        Columns as `content.gather` describes them, over the predicted segments; the column
+        Columns as `gather` describes them, over the predicted segments; the column
         `segment` has their row numbers in `table`. And `official`, top-1 action over all of val in
         percent.
 
@@ -130,18 +126,13 @@ def read_guesses(run: ShownRun, table: pd.DataFrame, classes: Mapping[str, int])
         # The scores are log-probabilities, float32 [predicted segments, classes].
         rows = scores.numpy()[is_predicted]
         best = np.argsort(rows, axis=1)[:, ::-1][:, :BEST]
-        chances = np.exp(np.take_along_axis(rows, best, axis=1))
-        true_classes = segments[task].to_numpy()[is_predicted]
-        true_chances = np.exp(rows[np.arange(len(rows)), true_classes])
+        labels = segments[task].to_numpy()[is_predicted][:, None]
         columns[task] = best.ravel().tolist()
-        columns[f"{task}_p"] = _in_units(chances)
-        columns[f"{task}_truth_p"] = _in_units(true_chances)
+        for name, chosen in ((f"{task}_p", best), (f"{task}_truth_p", labels)):
+            # A probability of 0.25 is written as 2500.
+            chances = UNIT * np.exp(np.take_along_axis(rows, chosen, axis=1))
+            columns[name] = chances.round().astype(int).ravel().tolist()
     return columns
-
-
-def _in_units(chances: np.ndarray) -> list[int]:
-    """Write probabilities as whole numbers of 1 / `UNIT`, row after row: 0.25 is 2500."""
-    return (UNIT * chances).round().astype(int).ravel().tolist()
 
 
 def gather(
@@ -180,13 +171,13 @@ def gather(
         `tail_verbs`, `tail_nouns` and `unseen` the official lists.
 
         `segments` has columns over all splits, in the order of the CSVs: times in seconds from the
-        video's first picture; `split`, `video` and `reason` as places in `splits`, `videos` and
+        video's first frame; `split`, `video` and `reason` as places in `splits`, `videos` and
         `reasons` (-1: kept); -1 is an unknown class.
 
         `runs` has for each run its `name`; `official`, top-1 action over all of val in percent, as
         in metrics.json; and columns over the segments of its column `segment`, which have a
         prediction: `verb` and `noun` with `best` classes of each, most probable first; `verb_p` and
-        `noun_p` with their probabilities, `verb_truth_p` and `noun_truth_p` with the truth's, in
+        `noun_p` with their probabilities, `verb_truth_p` and `noun_truth_p` with the label's, in
         1 / `unit`; `right` and `near` are 1 where the true action is the official top-1, and in the
         top-5. Its `timelines` are
         over the videos: rows [start, stop, verb, noun, probability], or null where none was made.
@@ -310,50 +301,51 @@ def _videos(
                 "file": files.get(video.path()),
             }
         )
-    return {name: [row[name] for row in rows] for name in VIDEO_COLUMNS}
+    return pd.DataFrame(rows, columns=VIDEO_COLUMNS).to_dict("list")
 
 
 def _damaged_seconds(row: ScanRow, seconds: float) -> list[list[float]]:
-    """Return [start, stop] of each damaged stretch of a video that lasts so many seconds."""
+    """Return [start, stop] of each damaged stretch of a video of this length."""
     if row.status in (OK, NOT_SCANNED):
         return []
     if row.status == DAMAGED and row.fps:
-        return [
-            [round(start / row.fps, 2), round(stop / row.fps, 2)] for start, stop in row.damaged
-        ]
+        return (np.reshape(row.damaged, (-1, 2)) / row.fps).round(2).tolist()
     # Without the ranges of a scan, the whole of a bad video counts as damaged.
     return [[0.0, seconds]]
 
 
 def _pages(page: PathLike, runs: Sequence[ShownRun]) -> dict[str, str]:
     """Return the addresses of the other pages of the runs that exist, by what they show."""
-    files = {
-        f"{name} of {run.name}" if len(runs) > 1 else name: Path(run.home, file)
-        for run in runs
-        for name, file in (("report", "report.html"), ("model card", "model_card.md"))
-    }
+    files = {}
+    for run in runs:
+        of_run = f" of {run.name}" if len(runs) > 1 else ""
+        files[f"report{of_run}"] = Path(run.home, "report.html")
+        files[f"model card{of_run}"] = Path(run.home, "model_card.md")
     return links(page, files | {"all runs": Path("results/compare.html")})
 
 
 def _timelines(tables: Sequence[PathLike], videos: Iterable[str]) -> list[list[list[float]] | None]:
-    """Read the timeline of each video, in order of the videos; None for a video without one."""
-    path_of_video = {Path(path).stem: path for path in tables}
-    return [_timeline(path_of_video[name]) if name in path_of_video else None for name in videos]
+    """Read the timeline of each video, in order of the videos; None for a video without one.
 
-
-def _timeline(path: PathLike) -> list[list[float]]:
-    """Read the actions of a timeline as rows [start, stop, verb, noun, probability]."""
+    A timeline has a row [start, stop, verb, noun, probability] for each action.
+    """
     parsers: dict[str, Callable[[str], Any]] = {
+        "what": str,
         "start": float,
         "stop": float,
-        "what": str,
         # A damaged stretch has none of these three.
         "verb": lambda text: int(text or -1),
         "noun": lambda text: int(text or -1),
         "probability": lambda text: float(text or 0),
     }
-    about = f"a timeline of the rule timeline; make it again with `snakemake -R {path}`"
-    rows = read_own_table(path, parsers, about=about)
-    return [
-        [row[name] for name in parsers if name != "what"] for row in rows if row["what"] == "action"
-    ]
+    path_of_video = {Path(path).stem: path for path in tables}
+    timelines: list[list[list[float]] | None] = []
+    for name in videos:
+        path = path_of_video.get(name)
+        if path is None:
+            timelines.append(None)
+            continue
+        about = f"a timeline of the rule timeline; make it again with `snakemake -R {path}`"
+        rows = [[*row.values()] for row in read_own_table(path, parsers, about=about)]
+        timelines.append([row for what, *row in rows if what == "action"])
+    return timelines

@@ -1,7 +1,7 @@
 """Cut segments of one video into small files, which any browser plays.
 
 A clip shows the frames that the model's reader gives, about 30 a second, at the same times after
-its first picture. It is H.264 in MP4.
+its first frame. It is H.264 in MP4.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from epic100.video.reader import VideoReader
 VERSION = 1
 # The shorter side of a clip has at most this many pixels.
 SHORTER_SIDE = 180
-# A clip has about this many pictures a second, or as many as the video if that has fewer.
+# A clip has about 30 frames a second, or as many as the video if that has fewer.
 RATE = 30
 # A clip has no more than 90 kilobits a second, and half a second of them more. So the clips of the
 # 9,668 segments of EPIC's val take less than 500 MB.
@@ -30,8 +30,8 @@ MP4 = {"movflags": "faststart"}
 # FFmpeg turns RGB into these colours (SMPTE 170M, limited range). If a file does not state them,
 # players guess.
 MATRIX, LIMITED = 6, 1
-# This many pictures are in memory at once.
-PICTURES_AT_ONCE = 256
+# The maximum number of frames in memory.
+FRAMES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def cut_video(
     source: Path,
     index: VideoIndex,
     clips: Mapping[str, Clip],
-    progress: Callable[[int], None] = lambda pictures: None,
+    progress: Callable[[int], None] = lambda frames: None,
 ) -> dict[str, str]:
     """Cut clips from a video; each file is complete, or not written at all.
 
@@ -55,7 +55,7 @@ def cut_video(
         source: The video.
         index: The frame index of the video.
         clips: The clips to cut, by name.
-        progress: Called with the number of pictures done.
+        progress: Called with the number of frames done.
 
     Returns:
         For each clip without a file, the reason by its name: a frame does not decode.
@@ -68,10 +68,10 @@ def cut_video(
     reasons = dict[str, str]()
     done = 0
 
-    def tell(pictures: int) -> None:
-        """Report that some more pictures are done."""
+    def tell(frames: int) -> None:
+        """Report that some more frames are done."""
         nonlocal done
-        done += pictures
+        done += frames
         progress(done)
 
     for name, clip in clips.items():
@@ -90,7 +90,7 @@ def _write_clip(path: Path, reader: VideoReader, clip: Clip, tell: Callable[[int
         path: The file to write.
         reader: The reader of the video.
         clip: The clip; its `target` is not used.
-        tell: Called with the number of pictures that were written since the last call.
+        tell: Called with the number of frames that were written since the last call.
 
     Raises:
         FrameError: A frame does not decode.
@@ -109,14 +109,14 @@ def _write_clip(path: Path, reader: VideoReader, clip: Clip, tell: Callable[[int
             stream.codec_context.time_base = reader.index.time_base
             stream.codec_context.colorspace = MATRIX
             stream.codec_context.color_range = LIMITED
-            for first in range(0, len(numbers), PICTURES_AT_ONCE):
-                part = slice(first, first + PICTURES_AT_ONCE)
-                pictures = reader.get_frames(numbers[part], (height, width))
-                for picture, time in zip(pictures, times[part], strict=True):
-                    frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="yuv420p")
+            for first in range(0, len(numbers), FRAMES_AT_ONCE):
+                part = slice(first, first + FRAMES_AT_ONCE)
+                frames = reader.get_frames(numbers[part], (height, width))
+                for pixels, time in zip(frames, times[part], strict=True):
+                    frame = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuv420p")
                     frame.pts, frame.time_base = time, reader.index.time_base
                     out.mux(stream.encode(frame))
-                tell(len(pictures))
+                tell(len(frames))
             out.mux(stream.encode(None))
     except (av.error.FFmpegError, OSError) as error:
         raise DiskError(f"cannot write the clip: {error_text(error)}") from error

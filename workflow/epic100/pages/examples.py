@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ from epic100.video.index import find_index
 from epic100.video.reader import VideoReader
 from epic100.video.sheet import find_files
 
-# A group has at most this many examples.
+# The maximum number of examples of a group.
 EXAMPLES = 6
-# The picture of an example has this many frames, and this many of them in a row.
+# The image of an example has six frames, three in a row.
 FRAME_COUNT = 6
 COLUMNS = 3
-# Each frame is this many pixels wide, and this many white pixels are between two frames.
+# The width of a frame, and that of the white line between two frames, in pixels.
 FRAME_WIDTH = 140
 GAP_WIDTH = 3
 
@@ -50,42 +51,30 @@ def by_class(
     """
     trained = pd.DataFrame(pairs, columns=["verb", "noun", "count"])
     predicted = outcome[outcome["predicted"]]
-    tables = [_table_of_task(task, predicted, trained, names) for task in TASKS]
+    tables = []
+    for task in TASKS:
+        groups = predicted.groupby(task)
+        table = pd.DataFrame(
+            {
+                "train_segments": trained.groupby(task)["count"].sum(),
+                "val_segments": groups.size(),
+                "top1": 100 * groups[f"{task}_at_1"].mean(),
+                "top5": 100 * groups[f"{task}_at_5"].mean(),
+            }
+        ).rename_axis("class_id")
+        # A class that only one of train and val has gets 0 for the other one.
+        counts = ["val_segments", "train_segments"]
+        table[counts] = table[counts].fillna(0).astype(int)
+        # The mode is the most frequent wrong guess; of several, the lowest class id is taken.
+        wrong = predicted[predicted[task] != predicted[f"{task}_guess"]]
+        guesses = wrong.groupby(task)[f"{task}_guess"].agg(lambda guess: guess.mode().iloc[0])
+        often = guesses.map(partial(names, task)).reindex(table.index, fill_value="")
+        # The columns before and after the numbers.
+        table = table.assign(often_taken_for=often).reset_index()
+        table.insert(0, "task", task)
+        table.insert(2, "name", table["class_id"].map(partial(names, task)))
+        tables.append(table.sort_values(counts, ascending=False, kind="stable"))
     return pd.concat(tables, ignore_index=True)
-
-
-def _table_of_task(
-    task: str, predicted: pd.DataFrame, trained: pd.DataFrame, names: ClassNames
-) -> pd.DataFrame:
-    """Make the rows of `by_class` of the verbs or of the nouns.
-
-    Args:
-        task: verb or noun.
-        predicted: The rows of `outcomes` that have a prediction.
-        trained: The pairs of train, with the columns `verb`, `noun` and `count`.
-        names: Class names.
-    """
-    groups = predicted.groupby(task)
-    table = pd.DataFrame(
-        {
-            "train_segments": trained.groupby(task)["count"].sum(),
-            "val_segments": groups.size(),
-            "top1": 100 * groups[f"{task}_at_1"].mean(),
-            "top5": 100 * groups[f"{task}_at_5"].mean(),
-        }
-    )
-    # A class that only one of train and val has gets 0 for the other one.
-    counts = ["train_segments", "val_segments"]
-    table[counts] = table[counts].fillna(0).astype(int)
-    wrong = predicted[predicted[task] != predicted[f"{task}_guess"]]
-    # The mode is the most frequent wrong guess; of several, the lowest class id is taken.
-    guesses = wrong.groupby(task)[f"{task}_guess"].agg(lambda guess: guess.mode().iloc[0])
-    often = guesses.map(lambda guess: names(task, int(guess)))
-    table["often_taken_for"] = often.reindex(table.index, fill_value="")
-    table.insert(0, "name", [names(task, class_id) for class_id in table.index])
-    table = table.rename_axis("class_id").reset_index()
-    table.insert(0, "task", task)
-    return table.sort_values(["val_segments", "train_segments"], ascending=False, kind="stable")
 
 
 def surest(outcome: pd.DataFrame, right: bool) -> pd.DataFrame:
@@ -119,7 +108,7 @@ def write_examples(
 ) -> None:
     """Write the examples of the report: frames of a segment, its true and its guessed action.
 
-    Where a video is missing or does not decode, the reason is written in place of the picture.
+    Where a video is missing or does not decode, the reason is written in place of the frames.
 
     Args:
         groups: Rows of `outcomes`, by the name of the group, such as `most surely right`.
@@ -137,10 +126,10 @@ def write_examples(
     examples: dict[str, list[dict[str, Any]]] = {group: [] for group in groups}
     for group, rows in groups.items():
         for row in rows.to_dict("records"):
-            picture = problem = ""
+            image = problem = ""
             try:
                 segment = segments.loc[row["narration_id"]].to_dict()
-                picture = _data_url(_frame_grid(segment, video_root, index_dir))
+                image = _data_url(_frame_grid(segment, video_root, index_dir))
             except (DiskError, ProcessError):
                 # The same command may find the frames next time.
                 raise
@@ -155,7 +144,7 @@ def write_examples(
                     "guess": guess,
                     "guess_percent": round(100 * row["action_confidence"], 1),
                     "right": bool(row["action_at_1"]),
-                    "picture": picture,
+                    "picture": image,
                     "problem": problem,
                 }
             )
@@ -165,7 +154,7 @@ def write_examples(
 def _frame_grid(
     segment: Mapping, root: str | os.PathLike, index_dir: str | os.PathLike
 ) -> np.ndarray:
-    """Read evenly spaced frames of a segment and join them to one picture, in rows of `COLUMNS`.
+    """Read evenly spaced frames of a segment and join them to one image, in rows of `COLUMNS`.
 
     Returns:
         uint8 RGB [height, width, 3].
@@ -191,8 +180,8 @@ def _frame_grid(
     return np.vstack(rows)[:-GAP_WIDTH, :-GAP_WIDTH]
 
 
-def _data_url(picture: np.ndarray) -> str:
-    """Write a picture, uint8 RGB, as a JPEG in a `data:` URL for an `img` of a page."""
+def _data_url(image: np.ndarray) -> str:
+    """Write an image, uint8 RGB, as a JPEG in a `data:` URL for an `img` of a page."""
     # OpenCV expects the channels in the order blue, green, red.
-    _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"

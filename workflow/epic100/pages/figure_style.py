@@ -1,6 +1,6 @@
-"""One look for all pictures of the report.
+"""One look for all figures of the report.
 
-Each picture is as narrow as a phone, its axes below one another, so that its text is legible there
+Each figure is as narrow as a phone, its axes below one another, so that its text is legible there
 and on any wider screen. Title and hint are in the file's metadata: the report's page shows them as
 its own text.
 """
@@ -63,10 +63,10 @@ def drawing(
     """Yield an empty figure to draw on, and save it as SVG at the end of the `with` block.
 
     Args:
-        path: The picture to write.
-        title: What the picture shows.
-        hint: How to read the picture.
-        height: Height of the picture in inches.
+        path: The SVG file to write.
+        title: What the figure shows.
+        hint: How to read the figure.
+        height: Height of the figure in inches.
     """
     with matplotlib.rc_context():
         # A matplotlibrc of the working folder must not count.
@@ -113,7 +113,7 @@ def legend_on_top(figure: Figure, handles: Sequence | None = None) -> None:
 
 
 def title_and_legend(axes: Axes, title: str) -> None:
-    """Write a title above the axes, and the legend on a line of its own between both."""
+    """Write a title above the axes, and the legend on a line between both."""
     axes.set_title(title, pad=20)
     axes.legend(
         ncols=3,
@@ -148,7 +148,7 @@ def log_seconds(axes: Axes) -> None:
 
 
 def say_nothing_to_show(figure: Figure, why: str) -> None:
-    """Write why a picture is empty, in place of axes without data."""
+    """Write why a figure is empty, in place of axes without data."""
     figure.text(0.5, 0.45, why, ha="center", va="center", fontsize=12, color=GREY)
 
 

@@ -28,7 +28,7 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
 
     Args:
         history: From `read_epochs`.
-        path: The picture to write.
+        path: The SVG file to write.
     """
     seconds = history["seconds"].sum()
     title, hint = "No epoch was logged", ""

@@ -14,7 +14,7 @@ from epic100.base.atomic import write_text
 from epic100.base.disk import read_json
 from epic100.base.errors import CONTROL, EpicError, shown
 from epic100.base.processes import choose_device, look_for_gpus
-from epic100.pages.film import add_film
+from epic100.pages.browse import add_film
 from epic100.prediction.clip_outputs import (
     ScannedVideo,
     VideoClips,

@@ -1,31 +1,52 @@
 """Write metrics.json: the official metrics on val, and more diagnostics, in percent.
 
-The diagnostics are calibration, confusions and participants.
+The diagnostics are calibration, confusions and participants. The metrics of an adopted model are
+compared with those that its authors report.
 """
 
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
+from torch.nn.functional import nll_loss
 
 from epic100.base.atomic import write_text
+from epic100.base.checked import STRICT, conforming
+from epic100.base.errors import EpicError
 from epic100.data.official_lists import DATA_SET
-from epic100.scoring.metrics import CLASSES, TASKS, group_accuracies, losses_of_heads, percent
-from epic100.scoring.outcomes import LabelTable, outcomes, read_labels
+from epic100.model.model_file import Name
+from epic100.scoring.metrics import CLASSES, TASKS, group_accuracies, percent, wilson
+from epic100.scoring.outcomes import LabelTable, outcomes, own_actions, read_labels
 from epic100.scoring.predictions import (
+    HEADS,
     Predictions,
     read_predictions,
     reduction_method,
     reduction_methods,
+    rows_of,
 )
-from epic100.scoring.published import beside_published
 
 # Bins of confidence for the calibration error.
 BINS = 15
+# Each entry is a size of the difference between reported and own metrics, and a possible cause of a
+# difference of that size. The largest comes first. These are judgements; none was measured here.
+CAUSES = (
+    ("nearly all is lost", "the order of the classes: adopt again, with the official CSVs"),
+    (
+        "a third or more",
+        "the clock: results/logs/clean.log names videos that were re-timed, "
+        "and the report's examples show what the model saw",
+    ),
+    ("5 to 20 points", "the frames: turned, mirrored, other colours; look at the examples"),
+    ("1 to 5 points", "damaged segments (compare the readable ones), or small, blurred copies"),
+    ("below 1 point", "other views than the published ones (`predict: clips:`), or precision"),
+)
 
 
 def evaluate(
@@ -56,7 +77,7 @@ def evaluate(
       label smoothing, and not the mean of the heads or the user's own loss that a training
       minimises (`val_loss` of training.tsv);
     - `diagnostics`: the result of `diagnose`;
-    - `beside_published`: the result of `published.beside_published`, for an adopted model;
+    - `beside_published`: the result of `beside_published`, for an adopted model;
     - `data`: what the annotations are called;
     - `trained_on`: as in the model;
     - `settings`: the sections of the config that the run was made with, for comparisons.
@@ -81,8 +102,7 @@ def evaluate(
     predictions = read_predictions(predictions_path, "val", model=model, clean=clean)
     reduce = reduction_method(predictions, reduce)
     labels = read_labels(segments_path, lists)
-    trained_pairs = {pair[:2] for pair in predictions.pairs}
-    beyond_train = np.array([pair not in trained_pairs for pair in labels.pairs()], dtype=bool)
+    beyond_train = labels.rows_in(predictions.pairs) < 0
     predicted = np.isin(labels.ids, predictions.narration_ids)
     members = labels.members | {
         "readable": dict.fromkeys(TASKS, predicted),
@@ -207,19 +227,120 @@ def _confusions(counts: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _head_metrics(predictions: Predictions, labels: LabelTable) -> dict[str, float | None]:
     """Compute `action_head_accuracy_at_1` and `loss` from the scores of the model's heads."""
-    row_of_pair = {pair[:2]: row for row, pair in enumerate(predictions.pairs)}
-    pair_of_segment = dict(zip(labels.ids, labels.pairs(), strict=True))
+    rows = rows_of(predictions.narration_ids, labels.ids)
     # A true pair that is not in training gets -1, which is never a guess and has no loss.
-    true_pairs = torch.tensor(
-        [row_of_pair.get(pair_of_segment[name], -1) for name in predictions.narration_ids],
-        dtype=torch.int64,
-    )
-    heads = {"verb": predictions.verb_log_probs, "noun": predictions.noun_log_probs}
-    accuracy = None
+    true_pairs = torch.from_numpy(labels.rows_in(predictions.pairs)[rows])
+    is_trained = true_pairs >= 0
+    true_classes = predictions.pair_table[true_pairs[is_trained]]
+    heads = [
+        (predictions.verb_log_probs, true_classes[:, 0]),
+        (predictions.noun_log_probs, true_classes[:, 1]),
+    ]
+    accuracy = loss = None
     if predictions.pair_head:
-        heads["pair"] = predictions.log_probs
+        heads.append((predictions.log_probs, true_pairs[is_trained]))
         accuracy = percent((predictions.log_probs.argmax(dim=1) == true_pairs).numpy())
-    scores = {head: rows for head, rows in heads.items() if rows is not None}
-    losses = losses_of_heads(scores, torch.tensor(predictions.pairs)[:, :2], true_pairs)
-    loss = float(losses.nanmean()) if (true_pairs >= 0).any() else None
+    if is_trained.any():
+        loss = sum(
+            nll_loss(scores[is_trained].double(), classes).item()
+            for scores, classes in heads
+            if scores is not None
+        )
     return {"action_head_accuracy_at_1": accuracy, "loss": loss}
+
+
+@dataclass(frozen=True)
+class Reported:
+    """The metrics that the authors of a model reported, as its model file states them.
+
+    Attributes:
+        name: Name of the model for `epic100 adopt`.
+        title: Name of the model in the literature.
+        verb: Top-1 accuracy of verbs on val in percent; None if none is reported.
+        noun: Top-1 accuracy of nouns on val in percent; None if none is reported.
+        action: Top-1 accuracy of actions on val in percent; None if none is reported.
+        own_scores: Whether `action` comes from the model's own scores of actions, and not from the
+            official evaluator, which multiplies verb and noun scores.
+    """
+
+    name: Name
+    title: Name
+    verb: float | None
+    noun: float | None
+    action: float | None
+    own_scores: bool
+
+    __pydantic_config__ = STRICT
+
+
+def beside_published(
+    predictions: Predictions, labels: LabelTable, official: pd.DataFrame
+) -> dict[str, Any] | None:
+    """Compare the metrics of an adopted model with the published ones.
+
+    Scores of verbs and nouns come from the model's own heads, or are sums over its actions.
+
+    Args:
+        predictions: Predictions on val, of one model.
+        labels: The segments of val.
+        official: The table of `outcomes` by the reduction method that `metrics.json` reports.
+
+    Returns:
+        `name`, `title` and `rows`, a table for JSON; None for a model that was not adopted. There
+        is a row for each group of `segments` (all, or readable video) and each metric (`what`). It
+        has the metrics `published` and `here`, and their `difference` in points with its 95 %
+        interval, `low` to `high`. The published model's right segments are not known, so the
+        interval is wider than one of a comparison by segment. `agrees` is whether it contains 0.
+
+    Raises:
+        EpicError: The model file states its publication in another form.
+    """
+    content = predictions.trained_on.get("published")
+    if not isinstance(content, Mapping):
+        return None
+    try:
+        reported = conforming(Reported(**content))
+    except (TypeError, ValueError) as error:
+        raise EpicError(
+            f"the model says in `published` what no model of `epic100 adopt` does: {error}; adopt "
+            "it again"
+        ) from error
+    method = HEADS if HEADS in reduction_methods(predictions) else "logsumexp"
+    marginal = outcomes(predictions, labels, method)
+    action = own_action = official["action_at_1"].to_numpy()
+    if predictions.pair_head:
+        own_action = own_actions(predictions, labels)
+    by_head, by_product = reported.action, None
+    if not reported.own_scores:
+        by_head, by_product = None, reported.action
+    comparisons = (
+        ("verb", reported.verb, marginal["verb_at_1"].to_numpy()),
+        ("noun", reported.noun, marginal["noun_at_1"].to_numpy()),
+        ("action, own scores", by_head, own_action),
+        ("action, official", by_product, action),
+    )
+    readable = official["predicted"].to_numpy()
+    rows = []
+    for group, mask in (("all", np.ones_like(readable)), ("readable", readable)):
+        for task, published, right in comparisons:
+            row = {"segments": group, "what": task, "published": published}
+            rows.append(row | _difference(published, right[mask]))
+    return {"name": reported.name, "title": reported.title, "rows": rows}
+
+
+def _difference(published: float | None, right: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Compare a published metric with the accuracy here, from which segments are right, bool [N].
+
+    The result has the columns `here difference low high agrees` of `beside_published`.
+    """
+    here = percent(right)
+    if published is None or here is None:
+        return {"here": here} | dict.fromkeys(("difference", "low", "high", "agrees"))
+    low, high = (bound - published for bound in wilson(here, len(right)))
+    return {
+        "here": here,
+        "difference": here - published,
+        "low": low,
+        "high": high,
+        "agrees": low <= 0 <= high,
+    }

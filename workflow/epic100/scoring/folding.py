@@ -57,21 +57,11 @@ def fold_pairs(
     """
     if reduce not in REDUCTIONS:
         raise EpicError(f"reduce is {reduce!r}, expected one of {', '.join(REDUCTIONS)}")
-    # The verb of each pair, then the noun of each pair, [P] each.
-    class_ids = pairs.long().to(pair_logprobs.device).unbind(1)
-    sizes = (num_verbs, num_nouns)
-    verb, noun = (
-        pair_logprobs.new_empty((len(pair_logprobs), size), dtype=torch.float32) for size in sizes
+    verb_of_pair, noun_of_pair = pairs.long().to(pair_logprobs.device).unbind(1)
+    return (
+        _fold(pair_logprobs, verb_of_pair, num_verbs, reduce),
+        _fold(pair_logprobs, noun_of_pair, num_nouns, reduce),
     )
-    for start in range(0, len(pair_logprobs), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        logits = pair_logprobs[rows].double()
-        for class_of, size, result in zip(class_ids, sizes, (verb, noun), strict=True):
-            highest = _highest_of_classes(logits, class_of, size)
-            sums_up = reduce == "logsumexp"
-            scores = _log_sums(logits, class_of, highest) if sums_up else highest
-            result[rows] = _normalise(scores)
-    return verb, noun
 
 
 def fold_joint(
@@ -96,30 +86,23 @@ def fold_joint(
     Returns:
         As `fold_pairs`.
     """
-    sizes = (verb_logprobs.shape[1], noun_logprobs.shape[1])
     verb_of_pair, noun_of_pair = pairs.long().unbind(1)
-    chunks = []
+    num_verbs, num_nouns = verb_logprobs.shape[1], noun_logprobs.shape[1]
+    verbs, nouns = [], []
     for rows in torch.arange(len(pair_logprobs)).split(_CHUNK):
-        pair, verb, noun = (
-            scores[rows].double() for scores in (pair_logprobs, verb_logprobs, noun_logprobs)
-        )
+        pair = pair_logprobs[rows].double()
+        verb, noun = verb_logprobs[rows].double(), noun_logprobs[rows].double()
         joint = torch.logaddexp(pair, verb[:, verb_of_pair] + noun[:, noun_of_pair])
         # The V x M combinations are not computed. A combination outside the table has its product
         # alone. A pair of the table has its product or more. So a class's best product, over all
         # combinations, and its best pair of the table are enough to find the highest.
-        best_products = (verb + noun.amax(1, keepdim=True), noun + verb.amax(1, keepdim=True))
-        best_pairs = (
-            _highest_of_classes(joint, class_of, size)
-            for class_of, size in zip((verb_of_pair, noun_of_pair), sizes, strict=True)
-        )
-        chunks.append(
-            [
-                _normalise(torch.maximum(*candidates))
-                for candidates in zip(best_pairs, best_products, strict=True)
-            ]
-        )
-    verb, noun = (torch.cat(task_chunks) for task_chunks in zip(*chunks, strict=True))
-    return verb, noun
+        verb_products = verb + noun.amax(1, keepdim=True)
+        noun_products = noun + verb.amax(1, keepdim=True)
+        verb_pairs = _highest_of_classes(joint, verb_of_pair, num_verbs)
+        noun_pairs = _highest_of_classes(joint, noun_of_pair, num_nouns)
+        verbs.append(_normalise(verb_pairs.maximum(verb_products)))
+        nouns.append(_normalise(noun_pairs.maximum(noun_products)))
+    return torch.cat(verbs), torch.cat(nouns)
 
 
 def prior_logprobs(pair_counts: torch.Tensor) -> torch.Tensor:
@@ -136,6 +119,27 @@ def prior_logprobs(pair_counts: torch.Tensor) -> torch.Tensor:
     """
     counts = pair_counts.double().clamp(min=0.5)
     return (counts / counts.sum()).log().float()
+
+
+def _fold(
+    pair_logprobs: torch.Tensor, class_of: torch.Tensor, size: int, reduce: str
+) -> torch.Tensor:
+    """Compute the scores of verbs or of nouns, float32 [N, size], as `fold_pairs` does.
+
+    Args:
+        pair_logprobs: As for `fold_pairs`.
+        class_of: The class of each pair, int64 [P].
+        size: Number of classes.
+        reduce: One of `REDUCTIONS`.
+    """
+    chunks = []
+    for chunk in pair_logprobs.split(_CHUNK):
+        logits = chunk.double()
+        scores = _highest_of_classes(logits, class_of, size)
+        if reduce == "logsumexp":
+            scores = _log_sums(logits, class_of, scores)
+        chunks.append(_normalise(scores))
+    return torch.cat(chunks)
 
 
 def _highest_of_classes(logits: torch.Tensor, class_of: torch.Tensor, size: int) -> torch.Tensor:

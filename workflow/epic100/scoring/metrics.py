@@ -7,11 +7,11 @@ sort, and so does this module. Its prefix `all` is `overall` here; `unseen` and 
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn.functional import nll_loss
 
 from epic100.base.errors import EpicError
 
@@ -38,44 +38,6 @@ Scores = torch.Tensor | np.ndarray
 Labels = torch.Tensor | np.ndarray | Sequence[int]
 
 
-def official_metrics(
-    verb_scores: Scores,
-    noun_scores: Scores,
-    verb_true: Labels,
-    noun_true: Labels,
-    participant_ids: Sequence[str] | np.ndarray,
-    tail_verbs: Iterable[int] = (),
-    tail_nouns: Iterable[int] = (),
-    unseen_participants: Iterable[str] = (),
-) -> dict[str, float | None]:
-    """Compute the official accuracies in percent: overall top-1 and top-5, unseen and tail top-1.
-
-    A tail action has a tail verb or a tail noun. A metric without segments is None. (The official
-    evaluator omits such unseen metrics, and fails for tail ones.)
-
-    Args:
-        verb_scores: [N, V], log-probabilities or logits, on the same scale for all rows.
-        noun_scores: [N, M], in the same form.
-        verb_true: Verb classes [N].
-        noun_true: Noun classes [N].
-        participant_ids: Participants [N].
-        tail_verbs: Tail verb classes.
-        tail_nouns: Tail noun classes.
-        unseen_participants: Participants without training videos.
-
-    Returns:
-        Metrics by `{overall,unseen,tail}_{verb,noun,action}_accuracy_at_{1,5}`.
-
-    Raises:
-        EpicError: No segments, NaN or infinite scores, labels out of range.
-    """
-    correct = officially_correct(verb_scores, noun_scores, verb_true, noun_true)
-    members = group_members(
-        verb_true, noun_true, participant_ids, tail_verbs, tail_nouns, unseen_participants
-    )
-    return group_accuracies(correct, members)
-
-
 def group_accuracies(
     correct: Mapping[str, np.ndarray] | pd.DataFrame,
     members: Mapping[str, Mapping[str, np.ndarray]],
@@ -88,7 +50,8 @@ def group_accuracies(
 
     Returns:
         Metrics by `{group}_{task}_accuracy_at_{1,5}`; top-5 only for the groups in
-        `GROUPS_WITH_TOP_5`.
+        `GROUPS_WITH_TOP_5`. None for a group without segments. (The official evaluator omits such
+        unseen metrics, and fails for tail ones.)
     """
     return {
         f"{group}_{task}_accuracy_at_{k}": percent(correct[f"{task}_at_{k}"][mask])
@@ -107,6 +70,8 @@ def group_members(
     unseen_participants: Iterable[str],
 ) -> dict[str, dict[str, np.ndarray]]:
     """Choose the segments that each official metric is computed over.
+
+    A tail action has a tail verb or a tail noun.
 
     Args:
         verb_true: Verb classes [N].
@@ -136,10 +101,17 @@ def officially_correct(
 ) -> dict[str, np.ndarray]:
     """Decide for each segment whether its true class is the best guess, or one of the five best.
 
-    Arguments and errors are as for `official_metrics`.
+    Args:
+        verb_scores: [N, V], log-probabilities or logits, on the same scale for all rows.
+        noun_scores: [N, M], in the same form.
+        verb_true: Verb classes [N].
+        noun_true: Noun classes [N].
 
     Returns:
         bool [N] by `{verb,noun,action}_at_{1,5}`.
+
+    Raises:
+        EpicError: No segments, NaN or infinite scores, labels out of range.
     """
     verbs, nouns = _checked_scores(verb_scores, "verb"), _checked_scores(noun_scores, "noun")
     verb_true = _checked_labels(verb_true, "verb", verbs.shape[1])
@@ -152,7 +124,7 @@ def officially_correct(
     # Actions are ranked by the product of the probabilities of their verb and their noun. The
     # official score uses only the best 100 verbs and nouns of each segment.
     action_is_best, action_in_five = _action_correct(
-        _top_classes(verbs, verb_order, verb_true), _top_classes(nouns, noun_order, noun_true)
+        _ranked(verbs, verb_order, verb_true), _ranked(nouns, noun_order, noun_true)
     )
     return {
         "verb_at_1": verb_correct[:, 0],
@@ -167,30 +139,6 @@ def officially_correct(
 def percent(right: np.ndarray | pd.Series) -> float | None:
     """Compute the percentage of segments that are right, from bool [N]; None without segments."""
     return float(right.mean() * 100) if len(right) else None
-
-
-def losses_of_heads(
-    scores: Mapping[str, torch.Tensor], pairs: torch.Tensor, true_pairs: torch.Tensor
-) -> torch.Tensor:
-    """Compute the sum of the cross-entropies of the heads for each segment.
-
-    Args:
-        scores: Log-probabilities [N, classes] of each head of a model: `pair`, `verb`, `noun`.
-        pairs: The (verb, noun) of each pair of training, int64 [P, 2].
-        true_pairs: The row in `pairs` of each segment's true pair, int64 [N]; -1 if the pair is not
-            in training.
-
-    Returns:
-        The sum of the cross-entropies of the heads, float64 [N]; NaN for a pair that is not in
-        training.
-    """
-    # Pairs that are not in training are looked up as pair 0; their losses become NaN below.
-    safe_pairs = true_pairs.clamp(min=0)
-    classes = {"pair": safe_pairs, "verb": pairs[safe_pairs, 0], "noun": pairs[safe_pairs, 1]}
-    losses = [
-        nll_loss(rows.double(), classes[head], reduction="none") for head, rows in scores.items()
-    ]
-    return torch.stack(losses).sum(dim=0).where(true_pairs >= 0, math.nan)
 
 
 def wilson(percent: float, count: int) -> tuple[float, float]:
@@ -209,29 +157,37 @@ def wilson(percent: float, count: int) -> tuple[float, float]:
     return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
 
 
-def _top_classes(
-    scores: np.ndarray, order: np.ndarray, true: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probabilities of each segment's best classes and the rank of the true class.
+class _Ranked(NamedTuple):
+    """The best classes of N segments, verbs or nouns.
+
+    Attributes:
+        probs: Probabilities by falling score, [N, up to 100].
+        true_rank: The place of the true class among them, [N], from 0 on; -1: it is not there.
+    """
+
+    probs: np.ndarray
+    true_rank: np.ndarray
+
+
+def _ranked(scores: np.ndarray, order: np.ndarray, true: np.ndarray) -> _Ranked:
+    """Find the best classes of each segment.
 
     Args:
         scores: [N, classes].
         order: The class ids of each segment by falling score, [N, classes].
         true: True classes [N].
-
-    Returns:
-        Probabilities [N, up to 100] by falling score, and the place of the true class among them,
-        [N], from 0 on; -1 if it is not among them.
     """
     order = order[:, :_TOP_CLASSES]
     is_true = order == true[:, None]
     true_rank = np.where(is_true.any(axis=1), is_true.argmax(axis=1), -1)
-    return _softmax_of_all(np.take_along_axis(scores, order, axis=1)), true_rank
+    # The official softmax divides by the sum over all segments together. It has the dtype of the
+    # scores, so float16 underflows as in the official evaluator.
+    best = np.take_along_axis(scores, order, axis=1)
+    exp = np.exp(best - best.max())
+    return _Ranked(exp / exp.sum(), true_rank)
 
 
-def _action_correct(
-    verb: tuple[np.ndarray, np.ndarray], noun: tuple[np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def _action_correct(verb: _Ranked, noun: _Ranked) -> tuple[np.ndarray, np.ndarray]:
     """Return whether the true action is the best, and whether it is one of the five best, bool [N].
 
     An action's score is the product of the probabilities of its verb and its noun. The fast path
@@ -241,19 +197,14 @@ def _action_correct(
     The slow path is for ties only. If the true product equals the first and the second product, or
     the fifth and the sixth, the order of ties decides. Then all products of the segment are ranked
     as the official evaluator does.
-
-    Args:
-        verb: The result of `_top_classes` for verbs.
-        noun: The result of `_top_classes` for nouns.
     """
-    (verb_probs, true_verb_rank), (noun_probs, true_noun_rank) = verb, noun
-    all_rows = np.arange(len(verb_probs))
-    true_product = verb_probs[all_rows, true_verb_rank] * noun_probs[all_rows, true_noun_rank]
+    rows = np.arange(len(verb.probs))
+    true_product = verb.probs[rows, verb.true_rank] * noun.probs[rows, noun.true_rank]
     # An action outside the best 100 verbs and nouns never counts; no real product is below 0.
-    true_product[(true_verb_rank < 0) | (true_noun_rank < 0)] = -1
+    true_product[(verb.true_rank < 0) | (noun.true_rank < 0)] = -1
     verb_rank, noun_rank = _CANDIDATES.T
-    in_range = (verb_rank < verb_probs.shape[1]) & (noun_rank < noun_probs.shape[1])
-    products = verb_probs[:, verb_rank[in_range]] * noun_probs[:, noun_rank[in_range]]
+    in_range = (verb_rank < verb.probs.shape[1]) & (noun_rank < noun.probs.shape[1])
+    products = verb.probs[:, verb_rank[in_range]] * noun.probs[:, noun_rank[in_range]]
     # If there are few classes, a segment may have fewer than six products.
     products = np.pad(products, ((0, 0), (0, 6)), constant_values=-1)
     highest = np.sort(products, axis=1)[:, ::-1]
@@ -262,8 +213,8 @@ def _action_correct(
     tied = np.flatnonzero((best & (true_product == second)) | (in_five & (true_product == sixth)))
     for start in range(0, len(tied), _CHUNK):
         rows = tied[start : start + _CHUNK]
-        true_position = true_verb_rank[rows] * noun_probs.shape[1] + true_noun_rank[rows]
-        is_true = _five_best_products(verb_probs[rows], noun_probs[rows]) == true_position[:, None]
+        true_position = verb.true_rank[rows] * noun.probs.shape[1] + noun.true_rank[rows]
+        is_true = _five_best_products(verb.probs[rows], noun.probs[rows]) == true_position[:, None]
         best[rows], in_five[rows] = is_true[:, 0], is_true.any(axis=1)
     return best, in_five
 
@@ -287,13 +238,6 @@ def _descending(scores: np.ndarray) -> np.ndarray:
     """Return the positions along the last axis by falling score."""
     # Ties must be as in the official evaluator: argsort(-scores) or a stable sort changes them.
     return np.argsort(scores, axis=-1)[:, ::-1]
-
-
-def _softmax_of_all(scores: np.ndarray) -> np.ndarray:
-    """Divide exp(score) by the sum over all segments together, as the official evaluator does."""
-    # The result has the dtype of the scores, so float16 underflows as in the official evaluator.
-    exp = np.exp(scores - scores.max())
-    return exp / exp.sum()
 
 
 def _checked_scores(scores: Scores, task: str) -> np.ndarray:

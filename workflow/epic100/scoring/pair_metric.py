@@ -6,6 +6,7 @@ The class is registered as a metric of MMEngine, so that a recipe can name it.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mmaction.registry import METRICS
 from mmengine.evaluator import BaseMetric
@@ -15,7 +16,7 @@ from epic100.model.model_file import output_sizes, split_outputs
 from epic100.model.registered import LOSS_FIELD
 from epic100.scoring.epoch_table import PREFIX
 from epic100.scoring.folding import fold_pairs
-from epic100.scoring.metrics import official_metrics
+from epic100.scoring.metrics import TASKS, group_accuracies, officially_correct
 
 
 @METRICS.register_module()
@@ -60,15 +61,13 @@ class EpicPairMetric(BaseMetric):
             return
         scores = torch.stack([sample["pred_score"].float().cpu() for sample in intact])
         # The heads give probabilities here; a probability of 0 would have no finite log.
-        scores = scores.clamp_min(torch.finfo(torch.float32).tiny).log()
-        scores_of_head = split_outputs(scores, self.sizes)
-        head_scores = {head: rows.log_softmax(dim=1) for head, rows in scores_of_head.items()}
-        folded = (
-            fold_pairs(scores_of_head["pair"], self.pairs, *self.classes, self.reduce)
-            if "pair" in scores_of_head
-            else (head_scores["verb"], head_scores["noun"])
-        )
-        for verb, noun, sample in zip(*folded, intact, strict=True):
+        log_probs = scores.clamp_min(torch.finfo(torch.float32).tiny).log()
+        heads = split_outputs(log_probs, self.sizes)
+        if "pair" in heads:
+            verbs, nouns = fold_pairs(heads["pair"], self.pairs, *self.classes, self.reduce)
+        else:
+            verbs, nouns = heads["verb"].log_softmax(dim=1), heads["noun"].log_softmax(dim=1)
+        for verb, noun, sample in zip(verbs, nouns, intact, strict=True):
             # Processes send each other their results. A view of the scores would be sent with the
             # scores of its complete batch, so each result has a copy.
             classes = (int(sample["verb"]), int(sample["noun"]))
@@ -77,19 +76,14 @@ class EpicPairMetric(BaseMetric):
     def compute_metrics(self, results: list) -> dict[str, float | None]:
         """Compute the official overall metrics over all samples, and the loss."""
         verbs, nouns, true_verbs, true_nouns, values_of_heads = zip(*results, strict=True)
-        metrics = official_metrics(
-            torch.stack(verbs),
-            torch.stack(nouns),
-            true_verbs,
-            true_nouns,
-            participant_ids=[""] * len(true_verbs),
-        )
+        correct = officially_correct(torch.stack(verbs), torch.stack(nouns), true_verbs, true_nouns)
+        every = np.ones(len(true_verbs), dtype=bool)
+        overall = group_accuracies(correct, {"overall": dict.fromkeys(TASKS, every)})
         # A segment whose pair is not in training has no loss.
-        known = [of_segment for of_segment in values_of_heads if of_segment]
-        # The official accuracies replace the head's own.
-        names = (
-            ["loss", *(name for name in known[0] if not name.startswith("top"))] if known else []
-        )
-        means = {name: sum(row[name] for row in known) / len(known) for name in names}
-        overall = {name: value for name, value in metrics.items() if name.startswith("overall_")}
-        return {"loss": None} | means | overall
+        known = [values for values in values_of_heads if values]
+        means: dict[str, float | None] = {"loss": None}
+        for name in known[0] if known else ():
+            # The official accuracies replace the head's own, `top1_acc` and `top5_acc`.
+            if not name.startswith("top"):
+                means[name] = sum(values[name] for values in known) / len(known)
+        return means | overall

@@ -2,11 +2,11 @@
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
+import pandas as pd
 import torch
 from pydantic import FailFast
 
@@ -32,11 +32,8 @@ HEADS = "heads"
 # This reduction method combines the scores of all three heads (`fold_joint`).
 JOINT = "joint"
 
-
 log = logging.getLogger(__name__)
 PathLike = str | os.PathLike
-# Each row is the verb, the noun and the number of training segments of a pair.
-PairTable = list[tuple[int, int, int]]
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,11 @@ class Predictions:
     pair_head: bool = True
 
     __pydantic_config__ = STRICT
+
+    @property
+    def pair_table(self) -> torch.Tensor:
+        """The verb, the noun and the training count of each pair, int64 [P, 3]."""
+        return torch.tensor(self.pairs, dtype=torch.int64)
 
 
 def write_predictions(predictions: Predictions, path: str | os.PathLike) -> None:
@@ -194,8 +196,8 @@ def marginals(predictions: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
     """
     if predictions.verb_log_probs is not None and predictions.noun_log_probs is not None:
         return predictions.verb_log_probs, predictions.noun_log_probs
-    pairs = torch.tensor([(verb, noun) for verb, noun, _ in predictions.pairs])
-    return fold_pairs(predictions.log_probs, pairs, predictions.num_verbs, predictions.num_nouns)
+    sizes = (predictions.num_verbs, predictions.num_nouns)
+    return fold_pairs(predictions.log_probs, predictions.pair_table[:, :2], *sizes)
 
 
 def probabilities_by_segment(path: PathLike, split: str) -> dict[str, torch.Tensor]:
@@ -225,41 +227,43 @@ def complete_scores(
         EpicError: An id is listed twice, or predictions have a segment that is not in the split.
     """
     method = reduction_method(predictions, reduce)
-    row_of_segment = {narration_id: row for row, narration_id in enumerate(narration_ids)}
-    if len(row_of_segment) < len(narration_ids):
-        repeated = next(name for name, count in Counter(narration_ids).items() if count > 1)
+    ids = pd.Index(narration_ids)
+    if not ids.is_unique:
         raise EpicError(
-            f"the segment list of split {predictions.split} has the narration_id {repeated!r} more "
-            "than once; expected each once, as the rule annotate writes it"
+            f"the segment list of split {predictions.split} has the narration_id "
+            f"{ids[ids.duplicated()][0]!r} more than once; expected each once, as the rule "
+            "annotate writes it"
         )
-    unlisted = [name for name in predictions.narration_ids if name not in row_of_segment]
-    if unlisted:
+    rows = rows_of(predictions.narration_ids, narration_ids)
+    if (rows < 0).any():
+        unlisted = predictions.narration_ids[int(rows.argmin())]
         raise EpicError(
-            f"predictions of split {predictions.split} name {unlisted[0]}, which is not of the "
+            f"predictions of split {predictions.split} name {unlisted}, which is not of the "
             "split; make them again with the rule predict"
         )
-    pairs = torch.tensor([(verb, noun) for verb, noun, _ in predictions.pairs])
-    counts = torch.tensor([count for _, _, count in predictions.pairs])
+    pairs, counts = predictions.pair_table.split([2, 1], dim=1)
     sizes = (predictions.num_verbs, predictions.num_nouns)
-    rows = torch.tensor(
-        [row_of_segment[name] for name in predictions.narration_ids], dtype=torch.int64
-    )
-    predicted = torch.zeros(len(row_of_segment), dtype=torch.bool)
-    predicted[rows] = True
     # The prior has scores of pairs alone. So a method that needs other heads is replaced by the one
     # that folds pairs in the same way.
     reduction = {HEADS: "logsumexp", JOINT: "max"}.get(method, method)
-    prior = fold_pairs(prior_logprobs(counts)[None], pairs, *sizes, reduction)
-    # All segments get the prior first; the scores of predicted segments replace it below.
-    verb, noun = (row.expand(len(row_of_segment), -1).clone() for row in prior)
-    heads = (predictions.verb_log_probs, predictions.noun_log_probs)
-    predicted_scores = [scores for scores in heads if scores is not None]
-    if method == JOINT:
-        predicted_scores = [*fold_joint(predictions.log_probs, pairs, *predicted_scores)]
-    elif method != HEADS:
-        predicted_scores = [*fold_pairs(predictions.log_probs, pairs, *sizes, reduction)]
-    verb[rows], noun[rows] = predicted_scores
+    verb_prior, noun_prior = fold_pairs(prior_logprobs(counts.T), pairs, *sizes, reduction)
+    # All segments get the prior first; the scores of predicted segments replace it.
+    verb, noun = verb_prior.repeat(len(ids), 1), noun_prior.repeat(len(ids), 1)
+    predicted = torch.zeros(len(ids), dtype=torch.bool)
+    predicted[rows] = True
+    if method == HEADS:
+        verb[rows], noun[rows] = marginals(predictions)
+    elif method == JOINT:
+        heads = marginals(predictions)
+        verb[rows], noun[rows] = fold_joint(predictions.log_probs, pairs, *heads)
+    else:
+        verb[rows], noun[rows] = fold_pairs(predictions.log_probs, pairs, *sizes, reduction)
     return verb, noun, predicted
+
+
+def rows_of(narration_ids: Sequence[str], listed: Sequence[str]) -> torch.Tensor:
+    """Find the row of each segment in a list of ids without a duplicate, int64; -1: none."""
+    return torch.from_numpy(pd.Index(listed).get_indexer(pd.Index(narration_ids)))
 
 
 def average_files(
@@ -273,19 +277,15 @@ def average_files(
         out: The predictions file to write.
         split: The split of the predictions.
     """
-    predictions_of_models = [
+    members = [
         read_predictions(path, split, model=model)
         for path, model in zip(parts, models, strict=True)
     ]
-    mean = average(predictions_of_models)
+    mean = average(members)
     write_predictions(mean, out)
-    pair_counts = ", ".join(str(len(predictions.pairs)) for predictions in predictions_of_models)
+    pair_counts = ", ".join(str(len(predictions.pairs)) for predictions in members)
     log.info(
-        "%s: mean of %s models of %s pairs; %s in all",
-        out,
-        len(predictions_of_models),
-        pair_counts,
-        len(mean.pairs),
+        f"{out}: mean of {len(members)} models of {pair_counts} pairs; {len(mean.pairs)} in all"
     )
 
 
@@ -311,61 +311,41 @@ def average(members: Sequence[Predictions]) -> Predictions:
                 f"predictions of split {first.split} of several models differ in split, classes or "
                 "segments; make them again: epic100 run -R predict"
             )
-    pairs = _joint_table([predictions.pairs for predictions in members])
-    column_of_pair = {(verb, noun): column for column, (verb, noun, _) in enumerate(pairs)}
-    total = torch.zeros(len(first.narration_ids), len(pairs), dtype=torch.float64)
+    # The joint table has every pair once, with the largest of its counts.
+    counts: dict[tuple[int, int], int] = {}
     for predictions in members:
-        columns = torch.tensor([column_of_pair[verb, noun] for verb, noun, _ in predictions.pairs])
-        rows = _rows_in_order(predictions, first.narration_ids)
-        total[:, columns] += predictions.log_probs[rows].double().exp()
-    verb_log_probs, noun_log_probs = _mean_of_heads(members)
+        for verb, noun, count in predictions.pairs:
+            counts[verb, noun] = max(count, counts.get((verb, noun), 0))
+    column_of_pair = {pair: column for column, pair in enumerate(counts)}
+    # Sums of probabilities. Models may have the segments in different orders; all rows follow the
+    # first model.
+    pair_sum = torch.zeros(len(first.narration_ids), len(counts), dtype=torch.float64)
+    class_sum = torch.zeros(())
+    has_heads = any(predictions.verb_log_probs is not None for predictions in members)
+    for predictions in members:
+        rows = rows_of(first.narration_ids, predictions.narration_ids)
+        columns = [column_of_pair[verb, noun] for verb, noun, _ in predictions.pairs]
+        pair_sum[:, columns] += predictions.log_probs[rows].double().exp()
+        if has_heads:
+            class_sum = class_sum + torch.cat(marginals(predictions), dim=1)[rows].double().exp()
+    verb_log_probs = noun_log_probs = None
+    if has_heads:
+        class_means = _log_mean(class_sum, len(members))
+        verb_log_probs = class_means[:, : first.num_verbs].clone()
+        noun_log_probs = class_means[:, first.num_verbs :].clone()
     return Predictions(
         split=first.split,
         narration_ids=first.narration_ids,
-        log_probs=_log_mean(total, len(members)),
-        pairs=pairs,
+        log_probs=_log_mean(pair_sum, len(members)),
+        pairs=[(*pair, count) for pair, count in counts.items()],
         num_verbs=first.num_verbs,
         num_nouns=first.num_nouns,
-        trained_on=_trained_on(members),
+        trained_on=_trained_on([predictions.trained_on for predictions in members]),
         model=joint_digest([predictions.model for predictions in members]),
         verb_log_probs=verb_log_probs,
         noun_log_probs=noun_log_probs,
         pair_head=any(predictions.pair_head for predictions in members),
     )
-
-
-def _joint_table(tables: Sequence[PairTable]) -> PairTable:
-    """Join pair tables to one with every pair once, and with the largest of its counts."""
-    counts: dict[tuple[int, int], int] = {}
-    for table in tables:
-        for verb, noun, count in table:
-            counts[verb, noun] = max(count, counts.get((verb, noun), 0))
-    return [(verb, noun, count) for (verb, noun), count in counts.items()]
-
-
-def _rows_in_order(predictions: Predictions, narration_ids: list[str]) -> torch.Tensor:
-    """Return the row number of each of these segments in the predictions."""
-    row_of_segment = {name: row for row, name in enumerate(predictions.narration_ids)}
-    return torch.tensor([row_of_segment[name] for name in narration_ids], dtype=torch.int64)
-
-
-def _mean_of_heads(
-    members: Sequence[Predictions],
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Average the verb and the noun probabilities of several models, as logs.
-
-    Both are None if no model has heads for verbs and nouns.
-    """
-    if all(predictions.verb_log_probs is None for predictions in members):
-        return None, None
-    verb_sum, noun_sum = torch.zeros(()), torch.zeros(())
-    for predictions in members:
-        verb, noun = marginals(predictions)
-        # Models may have the segments in different orders; all rows follow the first model.
-        rows = _rows_in_order(predictions, members[0].narration_ids)
-        verb_sum = verb_sum + verb[rows].double().exp()
-        noun_sum = noun_sum + noun[rows].double().exp()
-    return _log_mean(verb_sum, len(members)), _log_mean(noun_sum, len(members))
 
 
 def _log_mean(total: torch.Tensor, count: int) -> torch.Tensor:
@@ -374,18 +354,15 @@ def _log_mean(total: torch.Tensor, count: int) -> torch.Tensor:
     return (total / count).clamp_min(tiny).log().float()
 
 
-def _trained_on(members: Sequence[Predictions]) -> dict[str, Any]:
+def _trained_on(trainings: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Join the fields `Predictions.trained_on` of several models.
 
     If models differ, the result states the training with more supervision: `trainval`, and start
     weights.
     """
-    trainings = [predictions.trained_on for predictions in members]
-    splits = {training.get("split") for training in trainings}
+    split = trainings[0].get("split")
+    if any(training.get("split") != split for training in trainings):
+        split = "trainval"
     weights = [training["load_from"] for training in trainings if training.get("load_from")]
-    return {
-        **trainings[0],
-        "split": trainings[0].get("split") if len(splits) == 1 else "trainval",
-        "load_from": weights[0] if weights else None,
-        "models": trainings,
-    }
+    load_from = weights[0] if weights else None
+    return {**trainings[0], "split": split, "load_from": load_from, "models": [*trainings]}

@@ -18,13 +18,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from epic100.base.atomic import atomic_path
 from epic100.base.disk import reading
-from epic100.base.errors import EpicError
+from epic100.base.errors import EpicError, printable
 from epic100.base.text_table import read_table
 from epic100.base.untrusted_tensors import read_untrusted
 from epic100.data.official_lists import TASKS
-from epic100.scoring.submission_check import OUTPUTS, shortened, some_of
 
 PathLike = str | os.PathLike
+# An entry has scores by these keys.
+OUTPUTS = ("verb_output", "noun_output")
 
 MEMBER = "test.json"
 # A larger test.json, in bytes, is rejected. The file of EPIC-100 test has about 100 MiB.
@@ -119,14 +120,17 @@ def build(narration_ids: Sequence[str], verb: torch.Tensor, noun: torch.Tensor) 
         One dict per segment, in the same order: `narration_id` (str), `verb_output` (float32 [V])
         and `noun_output` (float32 [M]). Each tensor owns its row and shares no larger storage.
     """
+    verbs, nouns = (scores.detach().to("cpu", torch.float32) for scores in (verb, noun))
+    # A row is copied, since of a view `torch.save` stores the complete storage: all rows.
     return [
-        {
-            "narration_id": str(narration_id),
-            "verb_output": _own_row(verb_row),
-            "noun_output": _own_row(noun_row),
-        }
-        for narration_id, verb_row, noun_row in zip(narration_ids, verb, noun, strict=True)
+        _entry(str(name), verb_row.clone(), noun_row.clone())
+        for name, verb_row, noun_row in zip(narration_ids, verbs, nouns, strict=True)
     ]
+
+
+def _entry(narration_id: str, verb: torch.Tensor, noun: torch.Tensor) -> dict[str, Any]:
+    """Make the entry of a segment."""
+    return {"narration_id": narration_id, "verb_output": verb, "noun_output": noun}
 
 
 def read_submission(path: PathLike) -> list[dict]:
@@ -180,34 +184,25 @@ def entries_of(content: Any, path: PathLike) -> list[dict]:
             f"{path}: predictions or a model of this workflow ({content['format']!r:.60}), and no "
             "submission; expected results/submission.pt or .zip; for its metrics: epic100 score"
         )
+    entries = []
     try:
         if isinstance(content, dict):
-            columns = [content[key] for key in keys]
-            rows = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+            content = zip(*(content[key] for key in keys), strict=True)
         elif isinstance(content, list):
-            rows = [{key: entry[key] for key in keys} for entry in content]
+            content = ([entry[key] for key in keys] for entry in content)
         else:
             raise TypeError(f"it is a {type(content).__name__}")
-        for row in rows:
-            name = row["narration_id"]
+        for name, verb, noun in content:
             if not isinstance(name, str):
                 raise TypeError(f"a narration_id is {shortened(repr(name))}")
-            row["narration_id"] = str(name)  # It may be a numpy.str_ object.
-            for key in OUTPUTS:
-                row[key] = torch.as_tensor(row[key])
+            # A name may be a numpy.str_ object.
+            entries.append(_entry(str(name), torch.as_tensor(verb), torch.as_tensor(noun)))
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
         raise EpicError(
             f"{path}: expected a list of dicts with narration_id, verb_output and noun_output, but"
             f" {type(error).__name__}: {error}"
         ) from error
-    return rows
-
-
-def _own_row(scores: torch.Tensor) -> torch.Tensor:
-    """Return the scores of a segment as float32 on the CPU, in their own storage."""
-    row = scores.detach().to("cpu", torch.float32).contiguous()
-    # For a view, `torch.save` stores the complete storage, that is, the rows of all segments.
-    return row.clone() if row.untyped_storage().nbytes() != row.nbytes else row
+    return entries
 
 
 def existing_file(path: PathLike) -> Path:
@@ -290,11 +285,7 @@ def read_zip(path: PathLike) -> list[dict]:
     if duplicates:
         raise EpicError(f"{path}: more than one result for {some_of(duplicates)}; expected one")
     return [
-        {
-            "narration_id": name,
-            "verb_output": torch.from_numpy(result.verb),
-            "noun_output": torch.from_numpy(result.noun),
-        }
+        _entry(name, torch.from_numpy(result.verb), torch.from_numpy(result.noun))
         for name, result in results.items()
     ]
 
@@ -360,3 +351,15 @@ def _defect_lines(where: str, error: ValidationError) -> list[str]:
         f"{line} in {some_of(segments)}" if segments else line
         for line, segments in segments_of_line.items()
     ]
+
+
+def shortened(text: str) -> str:
+    """Shorten text from a file so that it fits one line of a terminal."""
+    return printable(text if len(text) <= 80 else f"{text[:77]}...")
+
+
+def some_of(names: Sequence[Any]) -> str:
+    """Count segments and name the first three: `4 segments (P01_01_0, P01_01_1, P01_01_2, ...)`."""
+    shown = ", ".join(shortened(str(name)) for name in names[:3])
+    dots = ", ..." if len(names) > 3 else ""
+    return f"{len(names)} {'segment' if len(names) == 1 else 'segments'} ({shown}{dots})"

@@ -6,7 +6,7 @@
   const form = at("filter");
   const player = at("player");
   const TASKS = ["verb", "noun"];
-  let film = null; // as `pages/film.py` writes it
+  let film = null; // as `pages/browse.py` writes it
   let video = null; // what the timeline is made of
   let rows = []; // places of the film's actions
   let time = 0; // where the film is
