@@ -291,6 +291,14 @@ def test_runs_are_needed_to_compare_them(labels):
         read_runs([], labels, CLASSES)
 
 
+def test_a_curve_of_zeros_has_an_axis_up_to_one(labels):
+    comparison = runs_of(labels, "a")
+    zeros = [replace(run, history=run.history.assign(loss=0.0)) for run in comparison.runs]
+    write_compare_page(replace(comparison, runs=zeros), "compare.html")
+    ticks = re.findall(r'class="y"[^>]*>([^<]*)<', Path("compare.html").read_text())
+    assert ticks[:6] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+
+
 ATTACK = "</script><script>document.title = 'it ran'</script>"
 
 

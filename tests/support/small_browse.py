@@ -7,7 +7,7 @@ import torch
 
 from epic100.base.text_table import write_table
 from epic100.pages.browse import write_folder
-from epic100.pages.browse_clips import KINDS
+from epic100.pages.browse_clips import COLUMNS
 from epic100.pages.browse_data import ShownRun, gather
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.video.scan_table import ScanRow, write_scan_table
@@ -125,7 +125,7 @@ def make_browse(folder: Path, clip: bytes, max_mb: int = 500, two: bool = False)
     for name, *_ in rows()[1:-3]:
         (folder / f"made/all/{name}.v0.mp4").write_bytes(clip)
         lines.append((name, f"{name}.v0.mp4", ""))
-    write_table(folder / "made/all.tsv", tuple(KINDS), lines)
+    write_table(folder / "made/all.tsv", COLUMNS, lines)
     (folder / "P01_11.MP4").write_bytes(clip)
     arguments = sources(folder)
     if two:

@@ -42,7 +42,7 @@ def write_folder(
     with writing(target), new_folder(target) as folder:
         _write_site(folder / "index.html", "index.html", SCRIPTS, folder)
         linked, left_out = place_clips(data, clips, folder / "clips", max_mb)
-        script = _as_script({**data, "clips": linked, "left_out": left_out, "max_mb": max_mb})
+        script = as_script({**data, "clips": linked, "left_out": left_out, "max_mb": max_mb})
         (folder / "data.js").write_text(script, encoding="utf-8")
     log.info(
         f"{page}: {len(data['segments']['id'])} segments, {len(linked)} clips; open it in a browser"
@@ -83,12 +83,12 @@ def add_film(
         return
     files = page.parent / FILES
     data = _film_data(os.path.relpath(film, page.parent), timeline, lacks)
-    write_text(files / f"{film.stem}{DATA}", _as_script(data | {"name": film.stem, "names": names}))
+    write_text(files / f"{film.stem}{DATA}", as_script(data | {"name": film.stem, "names": names}))
     # Another process may add a film between the list and its writing.
     listed = None
     while listed != (found := sorted(path.name for path in files.glob(f"*{DATA}"))):
         listed = found
-        write_text(files / "films.js", _as_script([name.removesuffix(DATA) for name in found]))
+        write_text(files / "films.js", as_script([name.removesuffix(DATA) for name in found]))
     _write_site(page, "film.html", FILM_SCRIPTS, files)
 
 
@@ -149,7 +149,7 @@ def _write_site(page: Path, template: str, scripts: Sequence[str], files: Path) 
     copy_file(SITE / template, page)
 
 
-def _as_script(data: Any) -> str:
+def as_script(data: Any) -> str:
     """Write the data as JavaScript, since a page from disk may not read JSON files.
 
     All text is ASCII without `<`, so that no name can end a script element or open another one.

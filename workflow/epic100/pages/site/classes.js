@@ -5,7 +5,7 @@ epic.classes = (() => {
   const { columns } = s;
 
   // What a row is of: its key, its name, the task that is right or wrong, and what a choice filters.
-  const KINDS = {
+  const GROUPS = {
     verb: { of: (i) => columns.verb[i], name: (i) => s.nameOf("verb", columns.verb[i]), task: "verb", filter: (i) => ({ verb: String(columns.verb[i]) }) },
     noun: { of: (i) => columns.noun[i], name: (i) => s.nameOf("noun", columns.noun[i]), task: "noun", filter: (i) => ({ noun: String(columns.noun[i]) }) },
     action: { of: (i) => 1e4 * columns.verb[i] + columns.noun[i], name: s.truth, task: "action",
@@ -15,13 +15,13 @@ epic.classes = (() => {
 
   // What was guessed in place of the truth.
   function mistake(i, run, kind) {
-    const { task } = KINDS[kind];
+    const { task } = GROUPS[kind];
     const guess = task === "action" ? run.guessed(i) : s.nameOf(task, run.guess(i, task));
     return kind === "participant" ? `${s.truth(i)} → ${guess}` : guess;
   }
 
   function rowsOf(shown, kind) {
-    const { of, name, task, filter } = KINDS[kind];
+    const { of, name, task, filter } = GROUPS[kind];
     const rows = new Map();
     for (let i = 0; i < s.count; i += 1) {
       if (!shown[i] || !runs.every((run) => run.predicted(i))) continue;
