@@ -24,8 +24,9 @@ from epic100.video.sheet import (
     on_disk_lines,
     participants_of,
     read_sheet,
+    unused_files,
+    why_unused,
 )
-from epic100.video.unused import unused_files, why_unused
 
 WRONG, MISSING, NOTE, OK = "WRONG", "MISSING", "note", "ok"
 # Maximum number of files, ids or participants that a line names.

@@ -147,7 +147,7 @@ class CodedStream:
             record.mark(NUMBERING)
             return
         # With gradual refresh, what the container calls a key frame needs other pictures.
-        record.is_key &= header.intra
+        record.is_key &= header.slice_type in (INTRA, _SI)
         is_consecutive, record.order = self._numbering.follow(header, record.is_key)
         record.reference = header.reference
         record.sequence = self._numbering.sequence
@@ -176,11 +176,6 @@ class SliceHeader(NamedTuple):
     reference: bool
     frame_num: int
     poc_lsb: int | None
-
-    @property
-    def intra(self) -> bool:
-        """Whether the slice is decoded without any other picture."""
-        return self.slice_type in (INTRA, _SI)
 
 
 def slice_header(nal: bytes, stream: StreamSettings) -> SliceHeader | None:

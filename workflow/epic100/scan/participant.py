@@ -18,7 +18,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +157,8 @@ class _ScanJob:
         folder: The folder of the kept results.
         limits: Limits on time, memory and frame size.
         scan: The function that scans the file.
-        state: The `stat` of the file at the last call of `settled_result`; None if it is no regular
-            file.
+        state: The `stat` of the file at the last call of `settled_result`; None if there is none.
+        seen: Its path, size and modification time then, by which a kept result is found valid.
         is_decoded: Whether this job has begun to decode the video, rather than use a kept result.
             The report of the scan counts these jobs.
     """
@@ -169,12 +169,13 @@ class _ScanJob:
     limits: ScanLimits
     scan: Callable[..., dict[str, Any]]
     state: os.stat_result | None = None
+    seen: dict[str, Any] = field(default_factory=dict)
     is_decoded: bool = False
 
     def settled_result(self) -> Result | None:
         """Return the result if there is no file, or a valid result is kept; else None.
 
-        It also sets `state`.
+        It also sets `state` and `seen`.
         """
         self.state = None
         try:
@@ -183,7 +184,12 @@ class _ScanJob:
             return Result(ScanRow(self.video.video_id, MISSING, reason=f"no file {self.path}"))
         except FileError as error:
             return Result(ScanRow(self.video.video_id, UNREADABLE, reason=str(error)))
-        return self._kept_result(seen_at(self.path, self.state))
+        self.seen = {
+            "path": str(self.path.resolve()),
+            "bytes": self.state.st_size,
+            "mtime_ns": self.state.st_mtime_ns,
+        }
+        return self._kept_result()
 
     def work(self, progress: Callable[[int], None]) -> Result:
         """Return the kept result of the video if there is one; else scan it and keep the result.
@@ -200,11 +206,9 @@ class _ScanJob:
         # The file may have been replaced since the job was planned, so it is checked again.
         if (cached := self.settled_result()) is not None:
             return cached
-        assert self.state is not None, "`settled_result` gives a result if there is no file"
-        file_seen = seen_at(self.path, self.state)
         # To compare the md5 of the file is slow, so `settled_result`, which plans the jobs, does
         # without it.
-        if moved := self._kept_result(file_seen, compares_md5=True):
+        if moved := self._kept_result(compares_md5=True):
             return moved
         self.is_decoded = True
         try:
@@ -227,14 +231,13 @@ class _ScanJob:
             raise ProcessError(
                 "the file changed while it was scanned; is it still being written? Run again then"
             )
-        self._keep(result, file_seen)
+        self._keep(result)
         return result
 
-    def _kept_result(self, file_seen: dict[str, Any], compares_md5: bool = False) -> Result | None:
+    def _kept_result(self, compares_md5: bool = False) -> Result | None:
         """Read the result that an earlier scan kept, if it is valid for the file as it is now.
 
         Args:
-            file_seen: The path, size and modification time of the video file now (`seen_at`).
             compares_md5: Whether the file is read for its md5 if it was moved or copied anew.
 
         Returns:
@@ -248,27 +251,27 @@ class _ScanJob:
             return None
         if facts["version"] != SCAN_VERSION:
             return None
-        if facts["seen"] == file_seen:
+        if facts["seen"] == self.seen:
             return result
-        if compares_md5 and facts["seen"]["bytes"] == file_seen["bytes"]:
+        if compares_md5 and facts["seen"]["bytes"] == self.seen["bytes"]:
             # If the file cannot be read now, the scan that follows reports the error.
             with contextlib.suppress(OSError, EpicError):
                 if digest(self.path, "md5").value == result.row.md5:
                     # With the new path, the next call finds it without another read for the md5.
-                    self._keep(result, file_seen)
+                    self._keep(result)
                     name = self.video.video_id
                     log.info(f"{name}: moved or copied anew, same md5: its result is kept")
                     return result
         return None
 
-    def _keep(self, result: Result, file_seen: dict[str, Any]) -> None:
+    def _keep(self, result: Result) -> None:
         """Write the result of a video that can be read, for later calls.
 
         A file that cannot be read is tried again, which is cheap: permissions may change while size
         and modification time stay the same.
         """
         if result.index:
-            facts = {"version": SCAN_VERSION, "seen": file_seen, "row": vars(result.row)}
+            facts = {"version": SCAN_VERSION, "seen": self.seen, "row": vars(result.row)}
             store_result(self.folder / f"{self.video.video_id}.npz", facts, result.index)
 
     def _is_changed(self) -> bool:
@@ -279,16 +282,6 @@ class _ScanJob:
             return True
         names = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
         return any(getattr(now, name) != getattr(self.state, name) for name in names)
-
-
-def seen_at(path: Path, state: os.stat_result) -> dict[str, Any]:
-    """Describe a file by path, size and modification time, by which a kept result is found valid.
-
-    Args:
-        path: The file.
-        state: The result of `path.stat()`.
-    """
-    return {"path": str(path.resolve()), "bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
 
 
 def _state(path: Path) -> os.stat_result:

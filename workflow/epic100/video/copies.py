@@ -12,7 +12,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,12 +39,8 @@ log = logging.getLogger(__name__)
 VERSION = 3
 
 
-class State(StrEnum):
-    """The type of file that a video has in the folder of copies, if it has one."""
-
-    COPIED = "copied"
-    ORIGINAL = "original"
-    NONE = "none"
+# What a video has in the folder of copies: a copy, a link to the original, or nothing.
+STATES = COPIED, ORIGINAL, NONE = "copied", "original", "none"
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ class ProxyRow:
 
     Attributes:
         video_id: The id of the video.
-        state: Whether there is a copy, a link to the original, or nothing.
+        state: One of `STATES`.
         width: Width of the copy in pixels.
         height: Height of the copy in pixels.
         frames: Number of frames.
@@ -64,7 +59,7 @@ class ProxyRow:
     """
 
     video_id: str
-    state: State
+    state: str
     width: int = 0
     height: int = 0
     frames: int = 0
@@ -168,10 +163,10 @@ def _log_rows(rows: Sequence[ProxyRow], worked_count: int) -> None:
         if names := [row.video_id for row in rows if row.reason == reason]:
             log.info(f"{len(names)} {words} are read from the originals: {', '.join(names)}")
     for row in rows:
-        if row.state == State.ORIGINAL and row.reason not in (DAMAGED, FRAMES):
+        if row.state == ORIGINAL and row.reason not in (DAMAGED, FRAMES):
             log.warning(f"{row.video_id}: no copy, the original is read: {row.reason}")
     counts = Counter(row.state for row in rows)
-    states = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
+    states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     log.info(
         f"{len(rows)} videos: {states}; {worked_count} of them worked on now; "
         f"{sum(row.bytes for row in rows) / 1e6:.1f} MB, "
@@ -220,7 +215,7 @@ class _CopyJob:
             None if the copy is missing, not complete, or made from something else.
         """
         if not self.scan_row.readable:
-            return ProxyRow(self.video.video_id, State.NONE, reason=self.scan_row.reason), None
+            return ProxyRow(self.video.video_id, NONE, reason=self.scan_row.reason), None
         # Extracted frames are small, and each is a key frame.
         is_frames = self.scan_row.judged == FRAMES
         if is_frames or self.scan_row.status == DAMAGED:
@@ -234,7 +229,7 @@ class _CopyJob:
             return None
         row = ProxyRow(
             self.video.video_id,
-            State.COPIED,
+            COPIED,
             width=copy_index.stream.width,
             height=copy_index.stream.height,
             frames=copy_index.frames,
@@ -280,7 +275,7 @@ class _CopyJob:
         self.notes_path.unlink(missing_ok=True)
         return ProxyRow(
             self.video.video_id,
-            State.ORIGINAL,
+            ORIGINAL,
             frames=self.index.frames,
             original_bytes=self.source.stat().st_size,
             reason=reason,

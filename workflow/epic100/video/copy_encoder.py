@@ -25,10 +25,12 @@ from epic100.base.guarded import FileError
 from epic100.settings.data import ProxySettings
 from epic100.video.build_index import build_index
 from epic100.video.ffmpeg import MAX_PIXELS, error_text, opened
-from epic100.video.index import ANOTHER_FILE, VideoIndex
+from epic100.video.index import ANOTHER_FILE, COLOURS, VideoIndex
 
 # A function of this type is called with the number of frames done.
 Report = Callable[[int], None]
+# The filter that scales frames.
+BICUBIC = Interpolation.BICUBIC
 # Progress is reported every 64 frames, so that the reports cost no time.
 PROGRESS_EVERY = 64
 
@@ -87,30 +89,25 @@ def _encode(
     next_number = 0
     # The scan has accepted the size of its frames.
     max_pixels = max(MAX_PIXELS, index.stream.width * index.stream.height)
-    with contextlib.ExitStack() as stack:
-        file, container, stream = stack.enter_context(opened(source, max_pixels))
+    size = settings.size(index.stream.width, index.stream.height)
+    scaler = VideoReformatter()
+    with opened(source, max_pixels) as (file, container, stream):
         if file.size != index.file_size:
             raise FileError(f"it {ANOTHER_FILE}")
-        size = settings.size(stream.codec_context.width, stream.codec_context.height)
-        add = stack.enter_context(_output(target, stream.codec_context, size, index, settings))
-        scaler = VideoReformatter()
-        for frame in _decoded(container, stream):
-            number = number_of_time.get(frame.pts, -1)
-            # Players hide this frame: it has no time of the index, or that of an earlier one.
-            if number < next_number:
-                continue
-            if number > next_number or frame.is_corrupt:
-                break
-            add(
-                scaler.reformat(
-                    frame, *size, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
-                )
-            )
-            if number % PROGRESS_EVERY == 0:
-                progress(number)
-            next_number += 1
-        if next_number < index.frames:
-            raise FileError(f"frame {next_number} does not decode")
+        with _output(target, size, index, settings) as add:
+            for frame in _decoded(container, stream):
+                number = number_of_time.get(frame.pts, -1)
+                # Players hide this frame: it has no time of the index, or that of an earlier one.
+                if number < next_number:
+                    continue
+                if number > next_number or frame.is_corrupt:
+                    break
+                add(scaler.reformat(frame, *size, "yuv420p", interpolation=BICUBIC, threads=1))
+                if number % PROGRESS_EVERY == 0:
+                    progress(number)
+                next_number += 1
+            if next_number < index.frames:
+                raise FileError(f"frame {next_number} does not decode")
 
 
 def _decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
@@ -140,16 +137,13 @@ def check_copy(path: Path, index: VideoIndex, settings: ProxySettings) -> VideoI
             f"its copy has {copy_index.frames} frames, or other times than its {index.frames}"
         )
     has_key_frames = np.array_equal(copy_index.key_pts, copy_index.pts[:: settings.gop])
-    if not has_key_frames or not _has_closed_groups(copy_index):
+    # A group goes from key frame to key frame. If it is closed, all of its packets come before the
+    # next group's, so the number of the group never goes down in the file.
+    group = np.searchsorted(copy_index.key_pts, copy_index.packets["pts"], side="right")
+    is_closed = copy_index.packets["shown"].all() and (np.diff(group) >= 0).all()
+    if not has_key_frames or not is_closed:
         raise FileError(f"its copy has not a key frame every {settings.gop} frames")
     return copy_index
-
-
-def _has_closed_groups(index: VideoIndex) -> bool:
-    """Whether all packets of a group, from key frame to key frame, come before the next group's."""
-    # The packets are in the order of the file, so the number of the group must never go down.
-    group = np.searchsorted(index.key_pts, index.packets["pts"], side="right")
-    return bool(index.packets["shown"].all() and (np.diff(group) >= 0).all())
 
 
 def same_clock(index: VideoIndex, copy: VideoIndex) -> bool:
@@ -176,7 +170,6 @@ def _writing() -> Iterator[None]:
 @contextlib.contextmanager
 def _output(
     path: Path,
-    original: av.VideoCodecContext,
     size: tuple[int, int],
     index: VideoIndex,
     settings: ProxySettings,
@@ -188,7 +181,6 @@ def _output(
 
     Args:
         path: The file.
-        original: The decoder of the frames; the file gets its colour description.
         size: (width, height).
         index: The frame index of the original.
         settings: The settings of the encoder.
@@ -207,8 +199,8 @@ def _output(
         if index.stream.turns:
             stream.set_display_rotation(-90 * index.stream.turns)
         stream.codec_context.time_base = index.time_base
-        for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
-            setattr(stream.codec_context, name, getattr(original, name))
+        for name, value in zip(COLOURS, index.stream.colours, strict=True):
+            setattr(stream.codec_context, name, value)
 
         def add(frame: av.VideoFrame | None) -> None:
             """Encode and write the next frame; None writes what the encoder still holds."""

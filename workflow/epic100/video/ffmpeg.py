@@ -33,56 +33,11 @@ IN_PLACE = "mov"
 COPIED = "mov,matroska,avi,mpegts,mpeg,flv,ivf"
 
 
-def open_media(
-    file: WatchedFile, max_pixels: int = MAX_PIXELS, containers: str = IN_PLACE
-) -> tuple[av.container.InputContainer, av.VideoStream]:
-    """Open a video file for reading. Every video that this project reads goes through here.
-
-    Args:
-        file: The file, through which FFmpeg gets its bytes.
-        max_pixels: Larger frames are rejected.
-        containers: FFmpeg's names of the containers that it may open; others are rejected.
-
-    Returns:
-        The container, and its video stream; if there are several, the one that FFmpeg picks.
-
-    Raises:
-        FileError: It is no MP4 or MOV, is spoilt, or has no video stream that can be decoded.
-        DiskError: The disk fails.
-    """
-    try:
-        container = av.open(
-            file,
-            "r",
-            options=decoder_limit(max_pixels),
-            # Only local files are opened.
-            container_options={
-                "format_whitelist": containers,
-                "protocol_whitelist": "file",
-            },
-            metadata_errors="replace",  # Old cameras write text tags in Latin-1.
-        )
-    except av.error.FFmpegError as error:
-        raise FileError(f"cannot open: {_why_closed(file, containers, error)}") from error
-    stream = container.streams.best("video")
-    if not isinstance(stream, av.VideoStream) or stream.time_base is None:
-        raise FileError("no video stream in this file")
-    context = stream.codec_context
-    if context is None:
-        raise FileError("no decoder for its video stream")
-    if context.width * context.height > max_pixels:
-        raise FileError(
-            f"its frames of {context.width}x{context.height} are larger than {max_pixels} pixels "
-            "(`scan: max_pixels:`)"
-        )
-    return container, stream
-
-
 @contextmanager
 def opened(
     path: str | os.PathLike, max_pixels: int = MAX_PIXELS, containers: str = IN_PLACE
 ) -> Iterator[tuple[HashedFile, av.container.InputContainer, av.VideoStream]]:
-    """Open a video file for a `with` block, and close it at its end.
+    """Open a video file for a `with` block. Every video that this project reads goes through here.
 
     Args:
         path: The video file.
@@ -90,10 +45,12 @@ def opened(
         containers: FFmpeg's names of the containers that it may open; others are rejected.
 
     Yields:
-        The file, its container and its video stream, as `open_media` gives them.
+        The file, through which FFmpeg gets its bytes; its container; and its video stream: if there
+        are several, the one that FFmpeg picks.
 
     Raises:
-        FileError: The file cannot be opened, or `open_media` rejects it.
+        FileError: It cannot be opened, is no MP4 or MOV, is spoilt, or has no video stream that can
+            be decoded.
         DiskError: The disk fails.
     """
     try:
@@ -101,8 +58,32 @@ def opened(
     except OSError as error:
         raise FileError(f"cannot open: {error.strerror}") from error
     with file:
-        container, stream = open_media(file, max_pixels, containers)
+        try:
+            container = av.open(
+                file,
+                "r",
+                options=decoder_limit(max_pixels),
+                # Only local files are opened.
+                container_options={
+                    "format_whitelist": containers,
+                    "protocol_whitelist": "file",
+                },
+                metadata_errors="replace",  # Old cameras write text tags in Latin-1.
+            )
+        except av.error.FFmpegError as error:
+            raise FileError(f"cannot open: {_why_closed(file, containers, error)}") from error
         with container:
+            stream = container.streams.best("video")
+            if not isinstance(stream, av.VideoStream) or stream.time_base is None:
+                raise FileError("no video stream in this file")
+            context = stream.codec_context
+            if context is None:
+                raise FileError("no decoder for its video stream")
+            if context.width * context.height > max_pixels:
+                raise FileError(
+                    f"its frames of {context.width}x{context.height} are larger than {max_pixels} "
+                    "pixels (`scan: max_pixels:`)"
+                )
             yield file, container, stream
 
 

@@ -93,20 +93,17 @@ COLUMNS = tuple(f.name for f in fields(ScanRow))
 
 def write_scan_table(rows: Iterable[ScanRow], path: str | os.PathLike) -> None:
     """Write the scan table of a participant, `results/scan/P01.tsv`, atomically."""
-    write_table(path, COLUMNS, map(_cells, rows))
-
-
-def _cells(row: ScanRow) -> list[object]:
-    """Turn a row into cells: `damaged` becomes `3-9,20-31`, `fps` becomes `59.94`."""
-    ranges = ",".join(f"{start}-{stop}" for start, stop in row.damaged)
-    # A rate of 50 becomes `50.000000`, then `50.`, then `50`.
-    fractions = {
-        name: f"{getattr(row, name):.6f}".rstrip("0").rstrip(".") for name in ("fps", "stated")
-    }
-    # A cell must have no tab and no end of line.
-    reason = " ".join(row.reason.split())
-    # A value that replaces another one in a dict keeps its place.
-    return list({**vars(row), **fractions, "damaged": ranges, "reason": reason}.values())
+    table = []
+    for row in rows:
+        cells = dict(vars(row))
+        cells["damaged"] = ",".join(f"{start}-{stop}" for start, stop in row.damaged)
+        # A rate of 50 becomes `50.000000`, then `50.`, then `50`.
+        for name in ("fps", "stated"):
+            cells[name] = f"{cells[name]:.6f}".rstrip("0").rstrip(".")
+        # A cell must have no tab and no end of line.
+        cells["reason"] = " ".join(row.reason.split())
+        table.append(cells.values())
+    write_table(path, COLUMNS, table)
 
 
 def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
@@ -129,11 +126,13 @@ def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
 
 def _ranges(text: str) -> list[tuple[int, int]]:
     """Read damaged ranges such as `3-9,20-31`, in order; merge those that overlap or touch."""
-    merged: list[tuple[int, int]] = []
-    pairs = [tuple(map(int, range_text.split("-"))) for range_text in text.split(",") if range_text]
-    for start, stop in sorted(pairs):
+    pairs, merged = list[tuple[int, int]](), list[tuple[int, int]]()
+    for range_text in filter(None, text.split(",")):
+        start, stop = map(int, range_text.split("-"))
         if start >= stop:
             raise ValueError("an empty range")
+        pairs.append((start, stop))
+    for start, stop in sorted(pairs):
         # The last range may reach this one. Then both become one range.
         if merged and start <= merged[-1][1]:
             start, last_stop = merged.pop()

@@ -1,11 +1,14 @@
-"""The video sheet, which has a row for each video, and the search for the files of videos.
+"""The video sheet, which has a row for each video, and the files of videos below their root.
 
 The sheet is there before any video is downloaded, so the DAG is static.
 """
 
+import contextlib
+import errno
 import functools
 import itertools
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from epic100.base.disk import retry_disk
-from epic100.base.errors import MD5, NAME, NAME_WORDS, URL_WORDS, EpicError, is_url
+from epic100.base.errors import MD5, NAME, NAME_WORDS, URL_WORDS, EpicError, is_url, meant
 from epic100.base.text_table import read_table
 
 REQUIRED = ("video_id", "participant_id", "split", "fps", "duration")
@@ -271,23 +274,101 @@ def on_disk_lines(
 
 def _by_participant(videos: Sequence[Video], there: Collection[str]) -> str:
     """Count the available videos: `5 of 9 (all of P01 P02, 1 of 3 of P03, none of P04)`."""
-    # Each participant has a flag for each of its videos: whether the video is available.
-    presence = {
-        name: [video.video_id in there for video in videos if video.participant_id == name]
-        for name in dict.fromkeys(video.participant_id for video in videos)
-    }
-    complete = " ".join(name for name, flags in presence.items() if all(flags))
-    absent = " ".join(name for name, flags in presence.items() if not any(flags))
-    partial_clauses = [
-        f"{sum(flags)} of {len(flags)} of {name}"
-        for name, flags in presence.items()
-        if any(flags) and not all(flags)
-    ]
-    clauses = [
-        f"all of {complete}" if complete else "",
-        *partial_clauses,
-        f"none of {absent}" if absent else "",
-    ]
-    # The first and the last clause may be empty.
-    text = ", ".join(filter(None, clauses))
-    return f"{sum(map(sum, presence.values()))} of {len(videos)} ({text})"
+    totals = Counter(video.participant_id for video in videos)
+    counts = Counter(video.participant_id for video in videos if video.video_id in there)
+    complete, clauses, absent = list[str](), list[str](), list[str]()
+    for name, total in totals.items():
+        if counts[name] == total:
+            complete.append(name)
+        elif counts[name]:
+            clauses.append(f"{counts[name]} of {total} of {name}")
+        else:
+            absent.append(name)
+    if complete:
+        clauses.insert(0, f"all of {' '.join(complete)}")
+    if absent:
+        clauses.append(f"none of {' '.join(absent)}")
+    return f"{counts.total()} of {len(videos)} ({', '.join(clauses)})"
+
+
+# Browsers and programs write a download to a file that ends so until it is complete.
+UNFINISHED = (".part", ".crdownload", ".download", ".partial")
+# The maximum number of files and folders to check: the root may be a folder of all files of a user.
+MAX_FILES = 100_000
+# The maximum number of folders between the root and a film.
+DEPTH = 4
+
+
+def unused_files(
+    root: str | os.PathLike, used: Collection[Path], skip: Collection[Path]
+) -> list[Path]:
+    """List films, extracted frames and unfinished downloads that are not used, and broken links.
+
+    Args:
+        root: The folder of the videos.
+        used: The paths at which the videos of the sheet are expected.
+        skip: Folders that are not searched.
+
+    Returns:
+        Their paths, sorted.
+    """
+    unused = []
+    for path in itertools.islice(_files_below(os.fspath(root), DEPTH, skip), MAX_FILES):
+        is_frames_or_film = path.parent.name == "rgb_frames" or (
+            path.suffix.lower() in (*FILMS, *UNFINISHED)
+        )
+        if _is_broken(path) if path in used else is_frames_or_film:
+            unused.append(path)
+    return sorted(unused)
+
+
+def _files_below(folder: str, depth: int, skip: Collection[Path]) -> Iterator[Path]:
+    """Yield the files and folders of frames below a folder."""
+    entries: list[os.DirEntry[str]] = []
+    with contextlib.suppress(OSError), os.scandir(folder) as listing:
+        entries = sorted(listing, key=lambda entry: entry.name)
+    for entry in entries:
+        path = Path(entry.path)
+        if entry.name.startswith(".") or path in skip or entry.name == "flow_frames":
+            continue
+        is_folder = path.is_dir() if entry.is_symlink() else entry.is_dir()
+        # A folder of frames has a file for each frame, and is one thing.
+        if not is_folder or os.path.basename(folder) == "rgb_frames":
+            yield path
+        elif depth:
+            yield from _files_below(entry.path, depth - 1, skip)
+
+
+def _is_broken(path: Path) -> bool:
+    """Whether a path is a link to nothing."""
+    return os.path.islink(path) and not os.path.exists(path)
+
+
+def why_unused(path: Path, videos: Sequence[Video], root: str | os.PathLike) -> str:
+    """Say why a file of `unused_files` is not used: `Ben/ben_1.MP4: the sheet has ben`."""
+    relative = path.relative_to(root)
+    if _is_broken(path):
+        reason = "a link to a file that is gone"
+        try:
+            path.stat()
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                reason = "a link to itself"
+    elif path.suffix.lower() in UNFINISHED:
+        reason = "an unfinished download"
+    else:
+        reason = _nearest(relative, videos)
+    return f"{relative.as_posix()}: {reason}"
+
+
+def _nearest(relative: Path, videos: Sequence[Video]) -> str:
+    """Say which participant or video of the sheet is nearest to a path below the root."""
+    *folders, name = relative.parts
+    participants = {video.participant_id for video in videos}
+    if folders and folders[0] not in participants and (nearest := meant(folders[0], participants)):
+        return f"the sheet has {nearest}"
+    by_id, video_id = {video.video_id: video for video in videos}, name.partition(".")[0]
+    if video_id in by_id:
+        return f"expected at {by_id[video_id].path()}"
+    nearest = meant(video_id, by_id)
+    return f"the sheet has {nearest}" if nearest else "nothing like it in the sheet"
