@@ -51,9 +51,7 @@ def test_accuracies_are_those_of_the_shown_segments(page):
         "10 of 30 segments shown, 7 with a prediction. Verbs: 71.4\u00a0%. Nouns: 71.4\u00a0%.",
     ]
     assert "as the leaderboard counts" in ask(page, "return at('official').innerText")
-
-
-def test_title_and_counts_are_aligned(page):
+    # They are aligned.
     left = "return ['title', 'summary', 'official', 'segments'].map(id => at(id).offsetLeft)"
     assert len(set(ask(page, left))) == 1
 
@@ -93,18 +91,15 @@ def test_a_click_on_a_cell_of_the_confusion_matrix_lists_its_segments(page):
     assert not hidden and count == 2 and filters.startswith("verb: take taken for put <b>down</b>")
     rows = ask(page, "return texts('#segment-table .rows .row')")
     assert len(rows) == 2 and all("✗" in row and "put <b>down</b>" in row for row in rows)
-    remove = "at('chips').querySelector('button').click(); await wait(); return count()"
-    assert ask(page, remove) == 30
+    remove = "at('chips').querySelector('button').click(); await wait();"
+    assert ask(page, remove + "return count()") == 30
 
 
 def test_the_confusion_matrix_counts_the_filtered_segments(page):
     ask(page, "await open('confusion'); await set('participant', 'P01')")
     cells = ask(page, "return texts('#matrix tbody td button').filter(Boolean).map(Number)")
     assert sum(cells) == 10
-
-
-def test_arrow_keys_go_from_cell_to_cell_of_the_confusion_matrix(page):
-    ask(page, "await open('confusion'); await set('participant', 'P01')")
+    # Arrow keys go from cell to cell.
     ask(page, "document.querySelector('#matrix td button:enabled').focus()")
     page.press("ArrowRight")
     assert ask(page, "return document.activeElement.title") == (
@@ -161,24 +156,16 @@ def test_the_timeline_of_a_whole_video_is_shown_or_its_command(page):
     assert legend.endswith("epic100 run --directory demo results/timeline/P01_11.tsv")
 
 
-SHOWN = "return [at('player').hidden, at('message').innerText]"
-
-
-def test_a_segment_without_a_clip_has_a_message_in_its_place(page):
-    hidden, message = ask(page, "show(0);" + SHOWN)
+def test_a_clip_that_cannot_be_shown_has_a_message_in_its_place(page, one_run):
+    shown = "return [at('player').hidden, at('message').innerText]"
+    hidden, message = ask(page, "show(0);" + shown)
     assert hidden and message.startswith("No clip was made of this segment. Its moment in the whol")
-    hidden, _ = ask(page, "show(1);" + SHOWN)
-    assert not hidden
-
-
-def test_a_browser_without_h264_has_a_message_in_place_of_a_clip(page):
+    assert ask(page, "show(1);" + shown)[0] is False
+    # The browser knows no H.264.
     play = "HTMLMediaElement.prototype.canPlayType"
-    script = f"const old = {play}; {play} = () => ''; show(2); {play} = old; {SHOWN}"
+    script = f"const old = {play}; {play} = () => ''; show(2); {play} = old; {shown}"
     hidden, message = ask(page, script)
     assert hidden and "cannot play H.264" in message and "clips/P01/P01_11_2.mp4" in message
-
-
-def test_a_damaged_clip_has_a_message_in_its_place(page, one_run):
     clip = one_run.parent / "clips/P18/P18_01_6.mp4"
     # The clip is a link to that of the run, which must stay.
     clip.unlink()

@@ -57,35 +57,27 @@ def test_the_page_states_the_license_of_epic_kitchens_on_its_own_data_alone(run,
     assert gather(VIDEOS, **run, data="my kitchen")["license"] == ""
 
 
-@pytest.fixture
-def figures(run, tmp_path):
-    """The figures of metrics.json of this run."""
-    path, predictions = tmp_path / "val.txt", run["runs"][0].predictions
-    csv = run["annotations"]["val"]
-    table = read_annotations(csv, VIDEOS, split=None, classes={"verbs": 4, "nouns": 3})
+def test_guesses_have_the_accuracy_of_metrics_json(run, data, tmp_path):
+    path, guesses = tmp_path / "val.txt", data["runs"][0]
+    csv, classes = run["annotations"]["val"], {"verbs": 4, "nouns": 3}
+    table = read_annotations(csv, VIDEOS, split=None, classes=classes)
     write_segments(index_segments(table, VIDEOS), path)
-    return evaluate(predictions, path, tmp_path / "metrics.json", lists={}, reduce=None)
-
-
-@pytest.mark.parametrize("task", ["verb", "noun"])
-def test_guesses_have_the_accuracy_of_metrics_json(data, figures, task):
-    guesses = data["runs"][0]
-    best = np.reshape(guesses[task], (27, data["best"][task]))
-    shares = np.reshape(guesses[f"{task}_p"], best.shape)
-    true = np.array(data["segments"][task])[guesses["segment"], None]
-    accuracy = 100 * (best[:, 0] == true[:, 0]).mean()
-    assert accuracy == pytest.approx(figures[f"readable_{task}_accuracy_at_1"])
-    # There are so few classes that all are among the best.
-    assert (np.diff(shares) <= 0).all() and np.allclose(shares.sum(axis=1), data["unit"], atol=3)
-    assert guesses[f"{task}_truth_p"] == shares[best == true].tolist()
-
-
-def test_actions_have_the_accuracy_of_metrics_json(data, figures):
-    guesses = data["runs"][0]
-    assert len(guesses["segment"]) == figures["predicted"] == 27
-    near = pytest.approx(figures["readable_action_accuracy_at_5"])
+    out, predictions = tmp_path / "metrics.json", run["runs"][0].predictions
+    metrics = evaluate(predictions, path, out, lists={}, reduce=None)
+    assert len(guesses["segment"]) == metrics["predicted"] == 27
+    near = pytest.approx(metrics["readable_action_accuracy_at_5"])
     assert 100 * np.mean(guesses["near"]) == near
-    assert guesses["official"] == figures["overall_action_accuracy_at_1"]
+    assert guesses["official"] == metrics["overall_action_accuracy_at_1"]
+    for task in ("verb", "noun"):
+        best = np.reshape(guesses[task], (27, data["best"][task]))
+        shares = np.reshape(guesses[f"{task}_p"], best.shape)
+        label = np.array(data["segments"][task])[guesses["segment"], None]
+        accuracy = 100 * (best[:, 0] == label[:, 0]).mean()
+        assert accuracy == pytest.approx(metrics[f"readable_{task}_accuracy_at_1"])
+        # There are so few classes that all are among the best.
+        assert (np.diff(shares) <= 0).all()
+        assert np.allclose(shares.sum(axis=1), data["unit"], atol=3)
+        assert guesses[f"{task}_truth_p"] == shares[best == label].tolist()
 
 
 def test_videos_have_their_damage_and_their_timeline_in_seconds(data):
@@ -120,14 +112,14 @@ def test_a_script_of_the_data_holds_no_tag(data):
         ("P02_03.tsv", "4.500", "soon", r"P02_03\.tsv: line 2: .*soon.*make it again"),
     ],
 )
-def test_a_list_or_timeline_with_wrong_content_is_refused(run, tmp_path, name, old, new, words):
+def test_a_list_or_timeline_with_wrong_content_is_rejected(run, tmp_path, name, old, new, words):
     path = tmp_path / name
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(EpicError, match=words):
         gather(VIDEOS, **run)
 
 
-def test_predictions_of_other_classes_are_refused(run):
+def test_predictions_of_other_classes_are_rejected(run):
     run["classes"] = {"verbs": 4, "nouns": 5}
     words = r"val\.pt: scores of 4 verbs and 3 nouns; expected 4 and 5"
     with pytest.raises(EpicError, match=words):

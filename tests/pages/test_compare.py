@@ -133,13 +133,11 @@ def test_the_interval_is_that_of_drawing_videos_one_by_one(hits):
 
 
 def test_the_same_model_differs_by_nothing(hits):
-    first, _, in_group, videos = hits
+    first, second, in_group, videos = hits
     found = differ(first, first, in_group, videos)
     assert (found.points, found.interval) == (0, (0, 0))
-
-
-def test_the_same_seed_gives_the_same_interval(hits):
-    assert differ(*hits) == differ(*hits)
+    assert differ(first, second, np.zeros_like(in_group), videos) is None, "no segment"
+    assert differ(*hits) == differ(*hits), "the seed is the same"
 
 
 # There are ten videos of ten segments each. The second model is right in the group alone.
@@ -157,11 +155,6 @@ TEN = np.repeat(np.arange(10), 10)
 def test_a_group_of_one_video_has_no_interval(in_group, interval):
     found = differ(np.zeros(100, bool), in_group, in_group, TEN)
     assert (found.points, found.interval) == (100, interval)
-
-
-def test_a_group_without_segments_has_no_difference(hits):
-    first, second, in_group, videos = hits
-    assert differ(first, second, np.zeros_like(in_group), videos) is None
 
 
 CLASSES = {"verbs": 97, "nouns": 300}
@@ -268,7 +261,7 @@ def test_a_run_with_wrong_figures_is_a_line_on_the_page_with_its_file(labels, ol
     assert words in Path("compare.html").read_text()
 
 
-def test_a_run_without_predictions_or_of_other_classes_is_a_line_on_the_page(labels):
+def test_a_run_without_predictions_or_of_other_classes_is_a_line(labels):
     Path("results/runs/a/predictions/val.pt").unlink()
     predictions = read_predictions("results/runs/b/predictions/val.pt", "val")
     fewer = replace(predictions, num_verbs=1, pairs=[(0, n, 1) for n, _ in enumerate(PAIRS)])
@@ -281,12 +274,8 @@ def test_a_run_without_predictions_or_of_other_classes_is_a_line_on_the_page(lab
 
 
 def test_a_run_of_a_model_made_elsewhere_says_what_it_lacks(labels):
-    assert runs_of(labels, "b").notes == [
-        "b: its model was made elsewhere, so it has no time and no curve"
-    ]
-
-
-def test_runs_are_needed_to_compare_them(labels):
+    lacks = "b: its model was made elsewhere, so it has no time and no curve"
+    assert runs_of(labels, "b").notes == [lacks]
     with pytest.raises(EpicError, match="no finished run"):
         read_runs([], labels, CLASSES)
 

@@ -54,7 +54,7 @@ def write(lab, tmp_path):
     return write
 
 
-def test_an_example_has_segment_truth_and_guess(write, segments):
+def test_an_example_has_segment_label_and_guess(write, segments):
     outcomes = outcomes_of(segments[:2], wrong=[1])
     outcomes.loc[1, ["verb", "noun"]] = 0, 1
     first, second = write(outcomes)

@@ -1,4 +1,4 @@
-"""Pictures of the data and of a training, and the table of classes."""
+"""Figures of the archive, the data and a training; outcomes and the table of classes."""
 
 import re
 
@@ -7,20 +7,45 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.data.official_lists import read_class_names
-from epic100.pages.archive_figures import annotated_segments, plot_lengths
+from epic100.pages.archive_figures import (
+    CLOSE_UP_ROWS,
+    MARK,
+    annotated_segments,
+    plot_archive,
+    plot_close_up,
+    plot_lengths,
+)
 from epic100.pages.examples import by_class
-from epic100.pages.figure_style import drawing, in_words, legend_on_top, name_rows, short
+from epic100.pages.figure_style import (
+    SKY,
+    VERMILION,
+    drawing,
+    in_words,
+    legend_on_top,
+    name_rows,
+    short,
+)
 from epic100.pages.training_figures import plot_training
 from epic100.scoring.epoch_table import read_epochs
 from epic100.scoring.outcomes import outcomes, read_labels
 from epic100.scoring.predictions import read_predictions
+from epic100.video.scan_table import ScanRow
+from epic100.video.sheet import Video
 from support.checkout import CLASSES
 from support.lab import FILES
-from support.made_up import NAMES, PAIRS, ROWS, make_predictions, write_history
+from support.made_up import (
+    NAMES,
+    PAIRS,
+    ROWS,
+    make_predictions,
+    real_segments,
+    real_sheet,
+    write_history,
+)
 from support.pictures import cut, size, words
 
 
-def test_the_same_picture_has_the_same_bytes(tmp_path):
+def test_the_same_figure_has_the_same_bytes(tmp_path):
     for name in ("a.svg", "b.svg"):
         with drawing(tmp_path / name, "A title", "a hint") as figure:
             axes = figure.subplots()
@@ -46,20 +71,12 @@ def test_a_duration_is_in_a_unit_that_suits_it(seconds, expected):
     assert in_words(seconds) == expected
 
 
-@pytest.mark.parametrize(
-    "name, shown",
-    [
-        ("board:chopping", "board:chopping"),
-        ("container:plastic:large", "container:plastic…"),
-    ],
-    ids=["14 characters", "23 characters"],
-)
-def test_a_name_of_more_than_18_characters_is_cut(name, shown):
-    assert short(name, length=18) == shown
+def test_a_name_of_more_than_18_characters_is_cut():
+    assert short("a" * 18) == "a" * 18 and short("a" * 19) == "a" * 17 + "…"
 
 
 def draw(folder, rows):
-    """Draw the picture of a training with these epochs, and return its path."""
+    """Draw the figure of a training with these epochs, and return its path."""
     plot_training(read_epochs(write_history(folder, *rows)), folder / "a.svg")
     return folder / "a.svg"
 
@@ -69,7 +86,7 @@ def validated(epoch):
     return ROWS[1].replace("2\t32", f"{epoch}\t{epoch}", 1)
 
 
-def test_the_picture_of_a_training_has_its_speed_and_the_share_of_waiting(tmp_path):
+def test_the_figure_of_a_training_has_its_speed_and_the_share_of_waiting(tmp_path):
     title, hint, *texts = words(draw(tmp_path, ROWS))
     assert title == "2 epochs in 20 seconds; 75.0 % top-1 actions at the end"
     # The epochs take 9 and 11 seconds, and one half and one quarter of them is waiting.
@@ -93,7 +110,7 @@ def test_two_validations_make_a_curve_of_accuracy(tmp_path):
         pytest.param([], "results/training.tsv has no row", id="no epoch"),
     ],
 )
-def test_a_training_without_validation_or_epochs_has_a_picture(tmp_path, rows, text):
+def test_a_training_without_validation_or_epochs_has_a_figure(tmp_path, rows, text):
     assert text in words(draw(tmp_path, rows))
 
 
@@ -115,7 +132,7 @@ def test_a_wrong_line_of_training_tsv_is_named(tmp_path, row, error):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3, 300])
-def test_ticks_are_whole_epochs_in_a_small_picture(tmp_path, count):
+def test_ticks_are_whole_epochs_in_a_small_figure(tmp_path, count):
     path = draw(tmp_path, [validated(epoch) for epoch in range(1, count + 1)])
     ticks = re.findall(r'(?s)id="xtick_\d+">.*?<text[^>]*>([^<]+)</text>', path.read_text())
     assert {float(tick) for tick in ticks} <= set(range(count + 1)) and len(ticks) >= 3
@@ -123,7 +140,7 @@ def test_ticks_are_whole_epochs_in_a_small_picture(tmp_path, count):
     assert path.stat().st_size < 400_000 and max(size(path)) < 1000 and cut(path) == []
 
 
-def test_the_picture_of_lengths_has_the_names_of_verbs(lab, tmp_path):
+def test_the_figure_of_lengths_has_the_names_of_verbs(lab, tmp_path):
     csvs = {split: str(lab.folder / f"annotations/{FILES[split]}") for split in ("train", "val")}
     segments = annotated_segments(csvs, lab.videos, classes=CLASSES)
     plot_lengths(segments, read_class_names(csvs.values()), tmp_path / "lengths.svg")
@@ -138,8 +155,8 @@ def outcome(tmp_path_factory, request):
     """The outcomes of 40 segments, of which the last 5 have no prediction."""
     folder = tmp_path_factory.mktemp("outcomes")
     make_predictions(folder)
-    truth = read_labels(folder / "val.txt", {})
-    return outcomes(read_predictions(folder / "val.pt", "val"), truth, request.param)
+    labels = read_labels(folder / "val.txt", {})
+    return outcomes(read_predictions(folder / "val.pt", "val"), labels, request.param)
 
 
 def test_the_guess_has_the_highest_score_of_an_outcome(outcome):
@@ -173,3 +190,96 @@ def test_a_class_of_train_alone_has_no_accuracy(outcome):
     row = table[(table["task"] == "verb") & (table["class_id"] == 3)].iloc[0]
     assert (row["name"], row["train_segments"], row["val_segments"]) == ("verb 3", 7, 0)
     assert pd.isna(row["top1"]) and row["often_taken_for"] == ""
+
+
+VIDEOS = {
+    name: Video(name, participant_id=name[:3], split="train", fps=50.0, duration=100.0)
+    for name in ("P01_101", "P01_102", "P02_101", "P02_102", "P03_101")
+}
+# The scan rows by video. P03_101 has none, as if the config left it out.
+SCANNED = {
+    "P01_101": ScanRow("P01_101", "ok", 50.0, 5000, pictures=5000),
+    "P01_102": ScanRow("P01_102", "damaged", 50.0, 4990, [(1000, 1010)], "x", pictures=5000),
+    "P02_101": ScanRow("P02_101", "unreadable", reason="empty"),
+    "P02_102": ScanRow("P02_102", "missing", reason="no file"),
+}
+# Each video has three segments, and the second one of P01_102 touches its damage.
+SEGMENTS = pd.DataFrame(
+    [
+        (video.path().as_posix(), start, start + 100, f"{name}_{start}")
+        for name, video in VIDEOS.items()
+        for start in (0, 950, 3000)
+    ],
+    columns=["path", "start", "stop", "narration_id"],
+)
+# All segments of the unreadable and of the missing video are dropped.
+DROPPED = ["P01_102_950", *(f"P02_10{i}_{start}" for i in (1, 2) for start in (0, 950, 3000))]
+
+
+@pytest.fixture
+def svg(tmp_path):
+    """The path of the SVG file to write."""
+    return tmp_path / "a.svg"
+
+
+def test_the_archive_is_counted_by_state_of_the_videos(svg):
+    plot_archive(VIDEOS, SCANNED, svg)
+    title, hint, *texts = words(svg)
+    assert title == "1 of 3 videos on disk are undamaged; 2 more: missing, or not in this run"
+    states = {"ok (1)", "damaged (1)", "unreadable (1)", "missing (1)"}
+    assert states | {"P01", "P02", "minutes of video"} <= set(texts)
+    assert "P03" not in texts and hint.endswith(" without a video on disk: P03.")
+
+
+def test_an_archive_without_a_video_still_has_a_figure(svg):
+    plot_archive(VIDEOS, {}, svg)
+    assert "no video is on disk" in words(svg)
+
+
+def ends_of_bar(text, colour):
+    """Find the left and right end of the first bar of a colour in the text of an SVG file."""
+    path = re.search(rf'<path d="([^"]*)"[^>]*fill: {colour}', text)[1]
+    # The path is a list of points, such as `M 10.5 20 L 30 20 z`.
+    xs = [float(x) for x in re.findall(r"[ML] ([\d.]+)", path)]
+    return min(xs), max(xs)
+
+
+def test_damaged_frames_are_marked_at_their_place_in_the_video(svg):
+    plot_close_up(VIDEOS, {"P01_102": SCANNED["P01_102"]}, SEGMENTS, DROPPED, svg)
+    text = svg.read_text()
+    left, right = ends_of_bar(text, SKY.lower())
+    start, stop = ends_of_bar(text, VERMILION.lower())
+    # The video has 50 frames a second, so frame 1000 is at 20 s of 100 s.
+    assert (start - left) / (right - left) == pytest.approx(0.2, abs=0.002)
+    # The 10 of 5000 frames have a share of 0.002, which is too narrow to see, so the mark is wider.
+    assert (stop - start) / (right - left) == pytest.approx(MARK, rel=0.1)
+
+
+def test_the_close_up_has_each_bad_video_with_its_lost_segments(svg):
+    plot_close_up(VIDEOS, SCANNED, SEGMENTS, DROPPED, svg)
+    title, _, *texts = words(svg)
+    assert title == "2 videos are damaged or unreadable; 4 segments lost"
+    rows = [text for text in texts if text.startswith("P0")]
+    assert rows == ["P02_101 unreadable", "P01_102 damaged"]
+    lost = [text for text in texts if text.endswith("lost")]
+    assert lost == ["3 of 3 lost", "1 of 3 lost"]
+
+
+def test_an_archive_without_damage_still_has_a_close_up(svg):
+    plot_close_up({"P01_101": VIDEOS["P01_101"]}, SCANNED, SEGMENTS, [], svg)
+    assert "no damaged or unreadable video" in words(svg)
+
+
+def test_the_close_up_of_a_large_archive_shows_only_the_first_rows(svg):
+    # All 700 videos of EPIC-KITCHENS-100 are damaged.
+    videos = real_sheet()
+    damage = [(9, 60), (500, 2000)]
+    rows = {name: ScanRow(name, "damaged", 50.0, 5000, damage, pictures=5000) for name in videos}
+    plot_close_up(videos, rows, real_segments(videos, splits=["val"]), [], svg)
+    title, hint, *texts = words(svg)
+    assert title.startswith("700 videos are") and hint.endswith("Only the first rows are shown.")
+    assert sum(text.endswith(" lost") for text in texts) == CLOSE_UP_ROWS
+    # The report contains the figure, so the file must be small.
+    assert svg.stat().st_size < 250_000
+    # The axes and the first rows take about 660 pixels, and 700 rows would take over 20 000.
+    assert max(size(svg)) < 1200

@@ -50,7 +50,7 @@ def timeline(pairs=PAIRS, damaged=(3,)):
 
 @pytest.fixture(scope="session")
 def films(tmp_path_factory):
-    """The page of four films: one that plays, one that does not, a spoilt one and a refused one."""
+    """The page of four films: one that plays, one that does not, a spoilt and a rejected one."""
     folder = tmp_path_factory.mktemp("films")
     page = folder / "out/index.html"
     # Any browser plays WebM, also one without H.264.
@@ -147,10 +147,12 @@ def test_a_film_that_does_not_play_is_named_with_a_line_that_helps(page):
 
 def test_a_film_says_what_it_lacks(page):
     lacks = "return [at('lacks').innerText, at('viewer').hidden]"
-    text, is_hidden = ask(page, CHOOSE + "await choose('sound');" + lacks)
-    assert text.startswith("No timeline: no video stream") and is_hidden
-    text, is_hidden = ask(page, CHOOSE + "await choose('spoilt');" + lacks)
-    assert text.startswith("All of this film is damaged") and not is_hidden
+    for film, text, is_hidden in (
+        ("sound", "No timeline: no video stream", True),
+        ("spoilt", "All of this film is damaged", False),
+    ):
+        found = ask(page, CHOOSE + f"await choose('{film}');" + lacks)
+        assert found[0].startswith(text) and found[1] == is_hidden
 
 
 @pytest.mark.parametrize("film", ["my #1 kitchen", "old", "spoilt", "sound"])

@@ -116,7 +116,7 @@ NOT_FINITE[[7, 9], 3] = math.nan, -math.inf
         ),
     ],
 )
-def test_scores_and_labels_without_an_accuracy_are_refused(arguments, words):
+def test_scores_and_labels_without_an_accuracy_are_rejected(arguments, words):
     with pytest.raises(EpicError, match=words):
         officially_correct(*arguments)
 

@@ -72,12 +72,16 @@ def test_the_metrics_of_any_file_are_the_official_evaluators(folder, capsys, nam
     found = json.loads(capsys.readouterr().out)
     expected = OFFICIAL | {"segments": 400}
     assert found.pop("file") == name and found == pytest.approx(expected, abs=1e-9)
-    assert score(name) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert rows[0] == f"{name}: 400 segments of val, percent".split()
-    assert ["overall", "top-1", "29.50", "18.75", "5.25"] in rows
     # The command writes no file.
     assert sorted(path.name for path in folder.iterdir()) == sorted(["csv", name])
+
+
+def test_the_metrics_of_a_file_are_printed_as_a_table(folder, capsys):
+    FILES["server.zip"](folder / "a.zip")
+    assert score("a.zip") == 0
+    title, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert title == ["a.zip:", "400", "segments", "of", "val,", "percent"]
+    assert ["overall", "top-1", "29.50", "18.75", "5.25"] in rows
 
 
 def test_a_run_on_a_part_of_the_csv_is_scored_on_its_segments(folder, capsys):
@@ -186,18 +190,6 @@ def test_a_file_without_scores_of_val_is_an_error_of_one_line(folder, capsys, na
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.count("\n") == 1 and len(printed.err) < 700
     assert printed.err.startswith(f"error: {name}: ") and words in printed.err
-
-
-def test_files_of_two_labs_are_compared_without_a_run(folder, capsys):
-    FILES["dict.pkl"](folder / "a.pkl")
-    FILES["server.zip"](folder / "b.zip")
-    csv = ["--annotations", "csv/EPIC_100_validation.csv"]
-    assert main(["compare", "a.pkl", "b.zip", *csv]) == 0
-    _, segments, first, second, difference = capsys.readouterr().out.split("\n\n")[1].splitlines()
-    assert segments.split()[1] == "400"
-    # Both files have the same scores, so B - A is 0.
-    assert first.split()[1] == second.split()[1] == "29.50"
-    assert difference.split()[3:7] == ["+0.00", "(+0.00", "to", "+0.00)"]
 
 
 @pytest.mark.parametrize("name", ["list.pt", "dict.pkl", "server.zip"])
