@@ -85,7 +85,7 @@ def write_minutes_as_seconds() -> None:
 def write_durations_in_ms() -> None:
     """Write the durations of the sheet in milliseconds."""
     replace(SHEET, "\t8.008", "\t8008")
-    replace(SHEET, "\t8.0\n" if "\t8.0\n" in SHEET.read_text() else "\t8.0", "\t8000.0")
+    replace(SHEET, "\t8.0", "\t8000.0")
 
 
 def put_in_place(path: Path, make: Callable[[Path], None]) -> None:
@@ -122,15 +122,7 @@ def give_the_first_of_val(train: pd.DataFrame) -> pd.Series:
 
 def use_model(verbs: int = 97, **changes) -> None:
     """Predict with a model of this many verb classes, whose head is over pairs."""
-    model = TrainedModel(
-        state_dict={},
-        pairs=[(0, 1, 1)],
-        num_verbs=verbs,
-        num_nouns=300,
-        config={},
-        trained_on={},
-    )
-    save_model(model, "model.pth")
+    save_model(TrainedModel({}, [(0, 1, 1)], verbs, 300, {}, {}), "model.pth")
     configure(Path(), predict={"model": "model.pth"}, **changes)
 
 
@@ -383,12 +375,21 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("spoil, texts", MISTAKES)
-def test_a_mistake_is_a_line_that_says_what_to_do(spoil, texts):
-    assert lines() == []
+def test_a_mistake_is_a_line_with_a_remedy(spoil, texts):
     spoil()
     first = lines()
     assert any(all(text in line for text in texts) for line in first), first
     assert lines() == first, "the second reading repeats the stored lines"
+
+
+# One row for each way to a line: the config, the sheet, contents, films, and what is missing.
+OF_EACH_TYPE = {
+    "YAML for a recipe",
+    "a sheet with commas",
+    "rows of val in train",
+    "another capital in a film",
+    "no video of val",
+}
 
 
 @pytest.mark.thorough
@@ -400,24 +401,20 @@ def test_a_mistake_is_a_line_that_says_what_to_do(spoil, texts):
         pytest.param(partial(run_snakemake, "-n", "-s", str(ROOT / "Snakefile")), id="snakemake"),
     ],
 )
-@pytest.mark.parametrize("spoil, texts", MISTAKES)
+@pytest.mark.parametrize("spoil, texts", [row for row in MISTAKES if row.id in OF_EACH_TYPE])
 def test_every_program_says_the_same_line(spoil, texts, program, here):
     spoil()
-    done = program("--configfile", "config.yaml", cwd=here, well=None)
-    assert any(all(text in line for text in texts) for line in said(done).splitlines()), said(done)
-    assert "Traceback (most recent call last)" not in said(done)
+    screen = said(program("--configfile", "config.yaml", cwd=here, well=None))
+    assert any(all(text in line for text in texts) for line in screen.splitlines()), screen
+    assert "Traceback (most recent call last)" not in screen
 
 
 def test_all_errors_are_reported_at_once():
+    assert lines() == []
     add_val_to_train()
     shutil.copy(FILM, "archive/P01_01.MP4")
     TAIL_VERBS.write_text(WEB_PAGE)
     assert len(lines()) == 3
-
-
-def put_a_folder_in_place_of_a_film() -> None:
-    FILM.unlink()
-    FILM.mkdir()
 
 
 def use_the_classes_of_epic_55() -> None:
@@ -439,7 +436,7 @@ def use_the_classes_of_epic_55() -> None:
             id="a web page for a film",
         ),
         pytest.param(
-            put_a_folder_in_place_of_a_film,
+            partial(put_in_place, FILM, Path.mkdir),
             "a folder, not readable by you, or too small for a film: ",
             id="a folder for a film",
         ),
@@ -475,7 +472,7 @@ def use_the_classes_of_epic_55() -> None:
         ),
     ],
 )
-def test_a_fault_that_costs_only_its_own_segments_or_figures_is_a_note(spoil, text):
+def test_an_error_that_costs_a_part_is_a_note(spoil, text):
     spoil()
     (line,) = read_lines()
     assert text in line.words and line.state == NOTE

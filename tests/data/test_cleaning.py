@@ -1,6 +1,8 @@
-"""Cleaning of a split: which segments are kept, with which frames, and why others are dropped."""
+"""Which segments are kept, with which frames, why others are dropped, and the files of a run."""
 
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,10 +10,19 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.data.annotations import frames_between, index_segments
-from epic100.data.cleaning import clean_split, salvage_lines, salvage_table
-from epic100.data.segment_list import DropReason, is_damage, reason_type
-from epic100.video.scan_table import ScanRow
+from epic100.data.cleaning import clean_split, join_train_and_val, salvage_lines, salvage_table
+from epic100.data.pairs import read_pairs
+from epic100.data.segment_list import (
+    DropReason,
+    is_damage,
+    read_segments,
+    reason_type,
+    write_segments,
+)
+from epic100.video.index import write_indexes
+from epic100.video.scan_table import ScanRow, write_scan_table
 from epic100.video.sheet import Video
+from support.lab import SHEET, VIDEOS, annotate, clean_lists
 from support.scanned import index_at
 
 # This is the rate of the sheet for most videos here.
@@ -78,7 +89,7 @@ def kept_frames(segment, row, policy):
 
 @pytest.mark.parametrize("policy", ["segment", "video"])
 @pytest.mark.parametrize("seed", range(6))
-def test_segments_are_kept_and_dropped_as_by_looking_at_every_frame(seed, policy):
+def test_each_frame_decides_what_is_kept(seed, policy):
     table, videos, scan_rows = random_split(seed)
     kept, dropped, retimed = run(table, videos, scan_rows, policy)
     expected = {}
@@ -106,7 +117,7 @@ def test_the_reason_of_a_drop_names_the_damaged_frames():
 
 
 @pytest.mark.parametrize("fps", [30.0, 25.0, FPS / 2, 90.0, 59.0])
-def test_segments_are_timed_again_if_the_file_has_another_rate_than_the_sheet(fps):
+def test_another_rate_than_the_sheet_times_again(fps):
     # The video lasts 100 s, so all 30 segments of 0.75 s end in it.
     starts = np.round(np.random.default_rng(0).uniform(0, 99, 30), 2)
     table, videos = one_video(*[(start, start + 0.75) for start in starts])
@@ -120,7 +131,7 @@ def test_segments_are_timed_again_if_the_file_has_another_rate_than_the_sheet(fp
 
 
 @pytest.mark.parametrize("damaged, kept", [((650, 660), 1), ((299, 300), 0)])
-def test_damage_is_compared_with_the_frames_that_were_timed_again(damaged, kept):
+def test_damage_is_compared_with_frames_timed_again(damaged, kept):
     # The segment has frames 600-720 by the sheet, but 250-300 in the file of 25 fps.
     table, videos = one_video((10, 12))
     assert len(run(table, videos, scanned([damaged], fps=25.0, pictures=2500))[0]) == kept
@@ -128,12 +139,12 @@ def test_damage_is_compared_with_the_frames_that_were_timed_again(damaged, kept)
 
 # Over 100 s, 0.005 fps make half a frame.
 @pytest.mark.parametrize("difference, retimed", [(0.004, 0), (-0.004, 0), (0.006, 1)])
-def test_segments_are_timed_again_only_if_the_file_drifts_by_half_a_frame(difference, retimed):
+def test_half_a_frame_of_drift_times_again(difference, retimed):
     table, videos = one_video((10, 12), (90, 91))
     assert len(run(table, videos, scanned(fps=FPS + difference))[2]) == retimed
 
 
-def test_a_video_whose_rate_could_not_be_measured_keeps_the_rate_of_the_sheet():
+def test_an_unmeasured_rate_is_that_of_the_sheet():
     table, videos = one_video((0, 1), (5, 6), (50, 60))
     # A scan gives the rate 0 if it can read too few pictures to measure one: here frame 0 alone.
     scan_rows = scanned(damaged=[(1, 6000)], fps=0.0)
@@ -142,7 +153,7 @@ def test_a_video_whose_rate_could_not_be_measured_keeps_the_rate_of_the_sheet():
     assert (dropped["reason"] == "touches damaged frames 1-6000 (made so)").all()
 
 
-def test_a_video_of_variable_rate_is_timed_by_its_frame_index():
+def test_a_variable_rate_is_timed_by_the_index():
     times = np.cumsum(np.random.default_rng(0).integers(1, 9, 800))
     index = index_at(times, Fraction(1, 100))
     # The last segment is shorter than most steps from picture to picture.
@@ -155,7 +166,7 @@ def test_a_video_of_variable_rate_is_timed_by_its_frame_index():
     assert retimed == ["P01_01: 3 segments re-timed, its frames are not evenly spaced"]
 
 
-def test_a_video_that_was_not_scanned_is_refused():
+def test_a_video_without_scan_is_rejected():
     with pytest.raises(EpicError, match="video P01_01 is in the annotations, but no scan table"):
         run(*one_video((0, 1)), {})
 
@@ -165,7 +176,7 @@ def test_a_split_without_segments_stays_empty():
     assert kept.empty and dropped.empty and not retimed
 
 
-def test_the_salvage_table_counts_what_each_policy_keeps_by_participant():
+def test_the_salvage_table_counts_by_participant():
     excluded = DropReason.EXCLUDED.sentence("exclude")
     touches = "touches damaged frames 1-2 (x)"
     columns = ["path", "segment", "video"]
@@ -234,3 +245,129 @@ def test_a_reason_is_recognized_by_its_sentence(reason, details, sentence, is_ha
 def test_an_unknown_reason_counts_as_damage():
     sentence = "bitten by a dog 3 times"
     assert is_damage(sentence) and reason_type(sentence) == sentence
+
+
+class Kitchen:
+    """A folder with the mini kitchen's annotations and segment lists, and made-up scan tables.
+
+    Attributes:
+        rows: Rows of the scan tables by video_id; at first every video is undamaged.
+        segments: The segment lists of train and val.
+        lists: Their clean lists.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.annotations = annotate(SHEET, folder, folder, seed=5)
+        self.segments = {split: str(folder / f"segments/{split}.txt") for split in self.annotations}
+        self.lists = {split: str(folder / f"clean/{split}.txt") for split in self.annotations}
+        self.rows = {}
+        for name, video in VIDEOS.items():
+            count = round(video.duration * video.fps)
+            self.rows[name] = ScanRow(name, "ok", video.fps, count, pictures=count)
+
+    def clean(self, policy="segment", accept=(), **participants):
+        """Write the scan tables and clean; return the dropped segments, with their video_id."""
+        for participant in {VIDEOS[name].participant_id for name in self.rows}:
+            table = self.folder / f"scan/{participant}.tsv"
+            rows = [r for i, r in self.rows.items() if VIDEOS[i].participant_id == participant]
+            write_scan_table(rows, table)
+            write_indexes({}, table.with_suffix(".index.npz"))
+        clean_lists(SHEET, self.annotations, self.folder, policy, accept, **participants)
+        dropped = pd.read_csv(self.folder / "clean/dropped.tsv", sep="\t")
+        video_ids = dropped["narration_id"].str.replace(r"_\d+$", "", regex=True)
+        return dropped.assign(video_id=video_ids)
+
+
+@pytest.fixture
+def kitchen(tmp_path):
+    return Kitchen(tmp_path)
+
+
+def test_every_segment_is_kept_or_has_a_reason(kitchen, caplog):
+    kitchen.rows["P01_02"] = ScanRow("P01_02", "missing", reason="no file videos/P01/P01_02.MP4")
+    kitchen.rows["P05_102"] = ScanRow("P05_102", "unreadable", reason="cannot open: Invalid data")
+    damage = {"damaged": [(500, 1000)], "reason": "9 packets do not decode", "pictures": 3000}
+    kitchen.rows["P06_101"] = ScanRow("P06_101", "damaged", 50.0, 2500, **damage)
+    dropped = kitchen.clean(policy="video")
+    for split, path in kitchen.segments.items():
+        kept_ids = read_segments(kitchen.lists[split])["narration_id"].tolist()
+        dropped_ids = dropped[dropped["split"] == split]["narration_id"].tolist()
+        assert sorted(kept_ids + dropped_ids) == sorted(read_segments(path)["narration_id"])
+        counts = f"{split}: {len(kept_ids)} segments kept, {len(dropped_ids)} dropped"
+        assert counts in caplog.text
+        # The last line, which the screen shows, has the counts of all splits.
+        counts = f"{split} {len(kept_ids)} kept, {len(dropped_ids)} dropped"
+        assert counts in caplog.messages[-1]
+    assert caplog.messages[-1].endswith("clean/dropped.tsv has the reasons)")
+    assert dict(zip(dropped["video_id"], dropped["reason"], strict=True)) == {
+        "P01_02": "video missing",
+        "P05_102": "video unreadable: cannot open: Invalid data",
+        "P06_101": "video damaged: 9 packets do not decode",
+    }
+    missing = (dropped["video_id"] == "P01_02").sum()
+    assert f"  {missing} dropped: video missing\n" in caplog.text
+
+
+def test_an_empty_train_list_is_an_error(kitchen, caplog):
+    for video in VIDEOS.values():
+        if video.split == "train":
+            kitchen.rows[video.video_id] = ScanRow(video.video_id, "missing", reason="no file")
+    with pytest.raises(EpicError, match=r"no labelled train segment is left .*`videos: root:`"):
+        kitchen.clean()
+    assert "train: 0 segments kept" in caplog.text and "dropped: video missing" in caplog.text
+    # No clean list and no table is written.
+    assert not (kitchen.folder / "clean").exists()
+
+
+@pytest.mark.parametrize("policy", ["segment", "video"])
+def test_a_finding_holds_a_video_back(policy, kitchen):
+    finding = "its frames last 55.00 s, the sheet says 60.00 s"
+    kitchen.rows["P01_02"] = replace(kitchen.rows["P01_02"], finding=finding)
+    dropped = kitchen.clean(policy)
+    assert set(dropped["reason"]) == {
+        f"video held back: P01_02: {finding}; to take it: `videos: accept: [P01_02]`"
+    }
+    assert set(dropped["video_id"]) == {"P01_02"}
+    assert kitchen.clean(policy, accept=["P01_02"]).empty
+
+
+def test_unknown_ids_and_lists_without_seconds_are_rejected(kitchen):
+    with pytest.raises(EpicError, match=r"config: videos.accept names P01_2; expected ids"):
+        kitchen.clean(accept=["P01_2"])
+    path = Path(kitchen.segments["val"])
+    write_segments(read_segments(path).drop(columns="start_seconds"), path)
+    with pytest.raises(EpicError, match=r"val\.txt: segments without seconds; .*snakemake -R"):
+        kitchen.clean()
+    assert not Path(kitchen.lists["val"]).exists()
+
+
+def test_trainval_has_both_lists_and_their_pairs(kitchen, caplog):
+    kitchen.clean()
+    out, pairs = kitchen.folder / "trainval.txt", kitchen.folder / "trainval_pairs.tsv"
+    join_train_and_val(kitchen.lists["train"], kitchen.lists["val"], out, pairs)
+    lists = [Path(path) for path in kitchen.lists.values()]
+    assert out.read_text() == "".join(path.read_text() for path in lists)
+    segments = pd.concat(map(read_segments, lists))
+    counts = segments.groupby(["verb", "noun"]).size()
+    assert read_pairs(pairs) == [(*pair, count) for pair, count in counts.items()]
+    # Val has pairs that are not in train.
+    assert len(counts) > len(read_pairs(kitchen.folder / "clean/pairs.tsv"))
+    words = f"{len(segments)} segments, {len(counts)} verb-noun pairs in train and val"
+    assert words in caplog.text
+
+
+def test_participants_left_out_or_absent_are_dropped(kitchen):
+    left_out, absent, *others = sorted({video.participant_id for video in VIDEOS.values()})
+    kitchen.rows = {i: r for i, r in kitchen.rows.items() if VIDEOS[i].participant_id in others}
+    dropped = kitchen.clean(include=[absent, *others], absent=[absent])
+    reason_of_participant = {
+        left_out: "participant left out by the config (participants: include)",
+        absent: "video missing",
+    }
+    segments = pd.concat(map(read_segments, kitchen.segments.values()))
+    # A path begins with the participant: `P01/P01_01.MP4`.
+    reasons = segments["path"].str[:3].map(reason_of_participant)
+    expected = dict(zip(segments["narration_id"], reasons, strict=True))
+    found = dict(zip(dropped["narration_id"], dropped["reason"], strict=True))
+    assert found == {name: reason for name, reason in expected.items() if pd.notna(reason)}

@@ -1,4 +1,4 @@
-"""Files that must be the right ones: weights to start from, annotations of a pinned commit."""
+"""Files that must be the right ones: start weights, pinned annotations, videos of the sheet."""
 
 import hashlib
 import re
@@ -18,9 +18,12 @@ from epic100.data.downloads import (
     NAMES,
     OWN_DATA,
     data_name,
+    download_video,
     read_pins,
     verify_annotations,
+    write_videos_ok,
 )
+from epic100.data.fetch import part_path
 from epic100.data.official_lists import DATA_SET
 from epic100.data.start_weights import (
     StartWeights,
@@ -32,6 +35,8 @@ from epic100.data.start_weights import (
 )
 from epic100.settings.config import read_settings
 from epic100.settings.training import TrainSettings
+from epic100.video.scan_table import ScanRow, write_scan_table
+from epic100.video.sheet import Video
 from support.checkout import ROOT
 from support.crafted import saved
 from support.failing_server import cut
@@ -246,3 +251,66 @@ def test_the_data_set_is_named_by_the_config_or_else_by_its_checksum(
     if not is_official:
         csv.write_text("narration_id\nP01_01_0\n")
     assert data_name(csv, pins, name) == expected
+
+
+CONTENT = bytes(range(256)) * 4000
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("md5", "verdict"), [(MD5, "md5 as the sheet says"), ("", "the sheet has no md5 to hold it to")]
+)
+def test_the_log_of_a_download_has_progress_and_verdict(
+    server, tmp_path, caplog, monkeypatch, md5, verdict
+):
+    monkeypatch.setattr("epic100.base.log.PLAIN_SECONDS", 0.0)
+    video = Video("P01_01", "P01", "train", 50.0, 60.0, server.put("P01_01.MP4", CONTENT), md5)
+    path = video.path(tmp_path)
+    path.parent.mkdir()
+    part_path(path).write_bytes(CONTENT[: len(CONTENT) // 2])
+    download_video(video, tmp_path)
+    assert path.read_bytes() == CONTENT
+    # The file has 1.024 MB.
+    assert any(line.startswith("P01_01: 1/1 MB, ") and " left" in line for line in caplog.messages)
+    assert "P01_01: 1 MB in" in caplog.text and verdict in caplog.text
+    with pytest.raises(EpicError, match=r"P01_01\.MP4: there already; .*writes over nothing"):
+        download_video(video, tmp_path)
+
+
+NO_MD5, OTHER_MD5 = "", "0" * 32
+
+
+@pytest.mark.parametrize(
+    ("rows", "answer"),
+    [
+        pytest.param(
+            [("ok", MD5, MD5), ("damaged", MD5, MD5.upper()), ("ok", OTHER_MD5, NO_MD5)],
+            "3 videos: 2 verified, 1 unverified\n",
+            id="all right",
+        ),
+        pytest.param(
+            [
+                *(("missing", NO_MD5, MD5), ("ok", OTHER_MD5, MD5)),
+                *(("unreadable", NO_MD5, MD5), ("ok", MD5, MD5)),
+            ],
+            r"3 of 4 videos .*: P01_00 missing, P01_01 wrong, P01_02 unreadable; all are in ",
+            id="three wrong",
+        ),
+        pytest.param(
+            [("ok", OTHER_MD5, MD5)] * 7, r"7 of 7 videos .*, P01_04 wrong and 2 more; ", id="many"
+        ),
+    ],
+)
+def test_videos_are_checked_by_the_md5_of_the_sheet(rows, answer, tmp_path):
+    """A row has the status and md5 by the scan, and the md5 in the sheet."""
+    table, ok = tmp_path / "P01.tsv", tmp_path / "videos.ok"
+    videos, scanned = [], []
+    for number, (status, md5, expected) in enumerate(rows):
+        name = f"P01_0{number}"
+        scanned.append(ScanRow(name, status, md5=md5))
+        videos.append(Video(name, "P01", "train", 50.0, 9.0, md5=expected))
+    write_scan_table(scanned, table)
+    is_right = answer.endswith("\n")
+    with nullcontext() if is_right else pytest.raises(EpicError, match=answer):
+        write_videos_ok(videos, [table], ok)
+    assert (ok.read_text() if ok.exists() else "") == (answer if is_right else "")
