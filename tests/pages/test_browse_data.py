@@ -33,10 +33,16 @@ def run(tmp_path):
     return sources(tmp_path)
 
 
-@pytest.fixture
-def data(run):
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """As `run`, but no test may change it."""
+    return sources(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def data(files):
     """The data of the page of this run."""
-    return gather(VIDEOS, **run)
+    return gather(VIDEOS, **files)
 
 
 def test_segments_have_the_fields_of_the_csv_and_why_they_were_dropped(data):
@@ -52,17 +58,17 @@ def test_segments_have_the_fields_of_the_csv_and_why_they_were_dropped(data):
     assert (data["tail_verbs"], data["tail_nouns"], data["unseen"]) == ([2], [2], ["P18"])
 
 
-def test_the_page_states_the_license_of_epic_kitchens_on_its_own_data_alone(run, data):
+def test_the_page_states_the_license_of_epic_kitchens_on_its_own_data_alone(files, data):
     assert data["license"].startswith("CC BY-NC")
-    assert gather(VIDEOS, **run, data="my kitchen")["license"] == ""
+    assert gather(VIDEOS, **files, data="my kitchen")["license"] == ""
 
 
-def test_guesses_have_the_accuracy_of_metrics_json(run, data, tmp_path):
+def test_guesses_have_the_accuracy_of_metrics_json(files, data, tmp_path):
     path, guesses = tmp_path / "val.txt", data["runs"][0]
-    csv, classes = run["annotations"]["val"], {"verbs": 4, "nouns": 3}
+    csv, classes = files["annotations"]["val"], {"verbs": 4, "nouns": 3}
     table = read_annotations(csv, VIDEOS, split=None, classes=classes)
     write_segments(index_segments(table, VIDEOS), path)
-    out, predictions = tmp_path / "metrics.json", run["runs"][0].predictions
+    out, predictions = tmp_path / "metrics.json", files["runs"][0].predictions
     metrics = evaluate(predictions, path, out, lists={}, reduce=None)
     assert len(guesses["segment"]) == metrics["predicted"] == 27
     near = pytest.approx(metrics["readable_action_accuracy_at_5"])

@@ -52,7 +52,7 @@ def test_a_clip_has_the_frames_of_its_segment_at_their_times(name, undamaged, tm
 
 
 def test_a_clip_of_a_fast_turned_large_video_is_slow_upright_and_small(tmp_path):
-    # In 1/30000 s these are the times of 60 pictures a second.
+    # In 1/30000 s these are the times of 60 frames a second.
     path = encode(tmp_path / "v.MP4", 60, size=(640, 320), times=list(range(0, 30000, 500)))
     turn(path)
     (clip,) = clips_of(tmp_path, [(5, 40)]).values()
@@ -92,5 +92,5 @@ def test_the_size_of_a_clip_has_a_limit(tmp_path):
     path = encode(tmp_path / "v.MP4", 150, size=(320, 180), source=list(noise))
     (clip,) = clips_of(tmp_path, [(0, 150)]).values()
     cut_video(path, build_index(path), {"": clip})
-    # Half a second may come on top, and the header has some bytes for each picture.
+    # Half a second may come on top, and the header has some bytes for each frame.
     assert clip.target.stat().st_size < 90_000 / 8 * (150 / 30 + 0.5) + 4000

@@ -167,11 +167,20 @@ def settings_of(number):
     return {"train": train, "export": {"reduce": "max"}, "content": content}
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of three runs, and the true classes of val's segments; no test may change them."""
+    folder = tmp_path_factory.mktemp("made")
+    with chdir(folder):
+        return folder, make_runs()
+
+
 @pytest.fixture
-def labels(tmp_path, monkeypatch):
+def labels(made, tmp_path, monkeypatch):
     """The true classes of val's segments; the files of three runs are in the working folder."""
+    shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    return make_runs()
+    return made[1]
 
 
 def make_runs():
@@ -180,8 +189,7 @@ def make_runs():
     The first run has the best scores, and the last one the worst. The last one has no training.
     """
     Path("segments").mkdir()
-    make_predictions(Path("segments"), classes=(97, 300))
-    first = read_predictions("segments/val.pt", "val")
+    first = make_predictions(Path("segments"), classes=(97, 300))
     for number, name in enumerate(("results", "results/runs/a", "results/runs/b")):
         scores = first.log_probs.clone()
         # The scores of some segments get other pairs: none of the first run, 9 and 18 of the next.
@@ -208,8 +216,16 @@ def runs_of(labels, *names):
     return read_runs(["results", *(f"results/runs/{name}" for name in names)], labels, CLASSES)
 
 
-def test_the_table_of_runs_has_figures_and_changes(labels):
-    comparison = runs_of(labels, "a", "b")
+@pytest.fixture(scope="module")
+def compared_runs(made):
+    """The comparison of all three runs."""
+    with chdir(made[0]):
+        return runs_of(made[1], "a", "b")
+
+
+def test_the_table_of_runs_has_metrics_and_changes(compared_runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    comparison = compared_runs
     write_table(comparison, "compare.tsv")
     rows = pd.read_csv("compare.tsv", sep="\t", na_values="-").to_dict("records")
     assert [row["run"] for row in rows] == ["default", "a", "b"]
@@ -226,16 +242,16 @@ def test_the_table_of_runs_has_figures_and_changes(labels):
     assert second["train.seed"] == 4
 
 
-def test_keys_of_the_config_that_differ_have_the_values_of_all_runs(labels):
-    assert what_differs(runs_of(labels, "a", "b").runs) == {
+def test_keys_of_the_config_that_differ_have_the_values_of_all_runs(compared_runs):
+    assert what_differs(compared_runs.runs) == {
         "train.seed": ["5", "4", "3"],
         "train.epochs": ["default", "1", "2"],
         "train.options.lr": ["default", "0.1", "0.1"],
     }
 
 
-def test_a_run_without_a_section_differs_in_no_key_of_it(labels):
-    first, second, last = runs_of(labels, "a", "b").runs
+def test_a_run_without_a_section_differs_in_no_key_of_it(compared_runs):
+    first, second, last = compared_runs.runs
     elsewhere = replace(first, settings={"export.reduce": '"max"'})
     assert "train.options.lr" not in what_differs([elsewhere, second, last])
     edited = replace(last, settings=last.settings | {"content.b.py": "decaf"})
@@ -280,11 +296,11 @@ def test_a_run_of_a_model_made_elsewhere_says_what_it_lacks(labels):
         read_runs([], labels, CLASSES)
 
 
-def test_a_curve_of_zeros_has_an_axis_up_to_one(labels):
-    comparison = runs_of(labels, "a")
-    zeros = [replace(run, history=run.history.assign(loss=0.0)) for run in comparison.runs]
-    write_compare_page(replace(comparison, runs=zeros), "compare.html")
-    ticks = re.findall(r'class="y"[^>]*>([^<]*)<', Path("compare.html").read_text())
+def test_a_curve_of_zeros_has_an_axis_up_to_one(compared_runs, tmp_path):
+    page, run = tmp_path / "compare.html", compared_runs.runs[0]
+    zeros = replace(run, history=run.history.assign(loss=0.0))
+    write_compare_page(replace(compared_runs, runs=[zeros]), page)
+    ticks = re.findall(r'class="y"[^>]*>([^<]*)<', page.read_text())
     assert ticks[:6] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
 
 
@@ -292,15 +308,12 @@ ATTACK = "</script><script>document.title = 'it ran'</script>"
 
 
 @pytest.mark.slow
-def test_texts_of_runs_are_escaped_on_the_page(labels, tmp_path):
-    comparison = runs_of(labels, "a")
-    run = comparison.runs[1]
+def test_texts_of_runs_are_escaped_on_the_page(compared_runs, tmp_path):
+    first, run, _ = compared_runs.runs
     odd = replace(run, name=ATTACK, settings=run.settings | {f"train.{ATTACK}": ATTACK})
-    notes = [ATTACK]
-    write_compare_page(
-        replace(comparison, runs=[comparison.runs[0], odd], notes=notes), "compare.html"
-    )
-    page = Path("compare.html").read_text()
+    comparison = replace(compared_runs, runs=[first, odd], notes=[ATTACK])
+    write_compare_page(comparison, tmp_path / "compare.html")
+    page = (tmp_path / "compare.html").read_text()
     assert ATTACK not in page and page.count("<script") == 3
     with opened(f"file://{tmp_path}/compare.html", tmp_path) as shown:
         assert "side by side" in shown.run("return document.title")
@@ -308,15 +321,15 @@ def test_texts_of_runs_are_escaped_on_the_page(labels, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(made, tmp_path_factory):
     """The page of four runs, one with a long name, in a browser; and their comparison."""
     folder = tmp_path_factory.mktemp("page")
+    shutil.copytree(made[0], folder, dirs_exist_ok=True)
     with chdir(folder):
-        labels = make_runs()
         long = "lr0.003_a-setting-with-a-long-name_and-another-one_seed0"
         shutil.copytree("results/runs/a", f"results/runs/{long}")
         Path(f"results/runs/{long}/report.html").touch()
-        comparison = runs_of(labels, "a", "b", long)
+        comparison = runs_of(made[1], "a", "b", long)
         write_compare_page(comparison, "compare.html")
     with opened(f"file://{folder}/compare.html", folder) as shown:
         yield shown, comparison

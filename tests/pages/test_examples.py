@@ -68,14 +68,14 @@ def test_the_frames_are_from_the_first_to_the_last_of_the_segment(write, segment
     segment = segments.iloc[0]
     (example,) = write(outcomes_of(segments[:1]))
     data = base64.b64decode(example["picture"].removeprefix("data:image/jpeg;base64,"))
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     with closing(VideoReader(f"{lab.root}/{segment['path']}")) as reader:
         first, last = reader.get_frames([segment["start"], segment["stop"] - 1])[..., ::-1]
-    # The picture has two rows of frames with a gap between them.
-    height = (picture.shape[0] - GAP_WIDTH) // 2
+    # The image has two rows of frames with a gap between them.
+    height = (image.shape[0] - GAP_WIDTH) // 2
     for frame, shown in (
-        (first, picture[:height, :FRAME_WIDTH]),
-        (last, picture[-height:, -FRAME_WIDTH:]),
+        (first, image[:height, :FRAME_WIDTH]),
+        (last, image[-height:, -FRAME_WIDTH:]),
     ):
         small_frame = cv2.resize(frame, (80, 45), interpolation=cv2.INTER_AREA)
         small_shown = cv2.resize(shown, (80, 45), interpolation=cv2.INTER_AREA)

@@ -9,7 +9,7 @@ import pytest
 from support.browser import opened, violations
 from support.checkout import SHORT_DEMO, run_snakemake
 
-PICTURES = {"lengths", "archive", "close_up", "training"}
+FIGURES = {"lengths", "archive", "close_up", "training"}
 # The script finds the sizes of all visible texts in CSS pixels, also in drawings, and the texts
 # that a drawing cuts off.
 TEXTS = """
@@ -61,7 +61,7 @@ def test_the_report_is_legible_on_a_screen(page, width, columns):
             .filter(panel => innerWidth > 640 || !panel.closest('.swipe'))
             .map(panel => Math.round(panel.getBoundingClientRect().left))""")
     assert len(set(left_edges)) == columns
-    # On a telephone examples and pictures are rows to swipe, so the page is not long.
+    # On a telephone examples and figures are rows to swipe, so the page is not long.
     assert page.run("return document.documentElement.scrollHeight") < 6000
     texts = page.run(TEXTS)
     # Text below 11 CSS pixels is hard to read.
@@ -73,7 +73,7 @@ def test_the_report_is_legible_on_a_screen(page, width, columns):
             caption: figure.querySelector('figcaption').textContent,
             drawings: [...figure.querySelectorAll('img')].filter(e => e.naturalWidth).length,
         }));""")
-    assert {figure["id"] for figure in figures} == PICTURES
+    assert {figure["id"] for figure in figures} == FIGURES
     for figure in figures:
         assert figure["drawings"] == 1 and figure["title"]
         assert len(figure["caption"].split()) >= 10
@@ -126,7 +126,7 @@ def test_examples_have_frames(page, demo):
     examples = json.loads((demo / "results/figures/results/examples.json").read_text())
     assert set(examples) == {"most surely right", "most surely wrong", "drawn at random"}
     widths = page.run(IMAGES)
-    assert len(widths) == len(PICTURES) + sum(map(len, examples.values())) and min(widths) > 350
+    assert len(widths) == len(FIGURES) + sum(map(len, examples.values())) and min(widths) > 350
 
 
 def test_the_report_loads_nothing_from_a_network(page, demo):

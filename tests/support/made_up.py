@@ -28,7 +28,7 @@ FEW = [f"P01_11_{i}" for i in range(12)]
 
 def make_predictions(
     folder: Path, name: str = "val.pt", listed: str = "val.txt", sure: float = 2.0, classes=(4, 3)
-) -> None:
+) -> Predictions:
     """Write a list of 40 segments of P00, P01 and P02, and predictions of all but the last five.
 
     The greater `sure` is, the more predictions are right.
@@ -41,6 +41,7 @@ def make_predictions(
     ids = [f"s{i}" for i in range(35)]
     made = Predictions("val", ids, logits.log_softmax(1), PAIRS, *classes, {})
     write_predictions(made, folder / name)
+    return made
 
 
 def predictions(ids: list[str] = FEW, seed: int = 0, **changes: object) -> Predictions:

@@ -1,7 +1,11 @@
 """A report of small, made-up results. No test is here."""
 
+import functools
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
 
 from epic100.base.text_table import write_frame
 from epic100.data.official_lists import ClassNames
@@ -11,10 +15,20 @@ from epic100.pages.report import write_page
 from epic100.scoring.epoch_table import read_epochs
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.outcomes import outcomes, read_labels
-from epic100.scoring.predictions import read_predictions
 from support.made_up import PAIRS, ROWS, make_predictions, write_history
 
 NAMES = ("lengths", "archive", "close_up")
+
+
+@functools.cache
+def results() -> tuple[dict, pd.DataFrame]:
+    """Return the metrics of made-up predictions, and their outcomes."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        predictions = make_predictions(folder)
+        files = (folder / "val.pt", folder / "val.txt", folder / "metrics.json")
+        metrics = evaluate(*files, lists={}, reduce="max")
+        return metrics, outcomes(predictions, read_labels(folder / "val.txt", {}), "max")
 
 
 def make_report(folder: Path, text: str = "a text", **metrics: object) -> str:
@@ -25,10 +39,8 @@ def make_report(folder: Path, text: str = "a text", **metrics: object) -> str:
         text: It stands in all places where a run has text: class names, reasons, problems, titles.
         metrics: They replace metrics of metrics.json.
     """
-    make_predictions(folder)
-    evaluated = evaluate(
-        folder / "val.pt", folder / "val.txt", folder / "metrics.json", lists={}, reduce="max"
-    )
+    evaluated, outcome = results()
+    (folder / "val.txt").write_text("a segment\n" * 40)
     (folder / "metrics.json").write_text(json.dumps(evaluated | metrics))
     (folder / "salvage.tsv").write_text(
         "participant_id\tsegments\tkept_by_segment\tkept_by_video\tdecoder_only\tleft_out\twhy\n"
@@ -46,8 +58,6 @@ def make_report(folder: Path, text: str = "a text", **metrics: object) -> str:
     (folder / "examples.json").write_text(json.dumps({"drawn at random": examples}))
     with drawing(folder / "figure.svg", f"title {text}", f"hint {text}", 1) as figure:
         figure.subplots().set_yticks([0], [text])
-    predictions = read_predictions(folder / "val.pt", "val")
-    outcome = outcomes(predictions, read_labels(folder / "val.txt", {}), "max")
     names = ClassNames({"verb": dict.fromkeys(range(9), text)})
     write_frame(by_class(outcome, PAIRS, names), folder / "per_class.tsv", float_format="%.2f")
     write_page(

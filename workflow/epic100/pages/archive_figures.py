@@ -77,8 +77,8 @@ def plot_archive(
     """
     table = pd.DataFrame.from_records([vars(video) for video in videos.values()])
     table = table.rename(columns={"participant_id": "participant", "duration": "seconds"})
-    states = {name: row.status for name, row in rows.items()}
-    table["state"] = table["video_id"].map(states).fillna(LEFT_OUT)
+    states = dict.fromkeys(videos, LEFT_OUT) | {name: row.status for name, row in rows.items()}
+    table["state"] = table["video_id"].map(states)
     # What is said above the figure.
     on_disk = table["state"].isin([OK, *BAD])
     shown = table["participant"].isin(table.loc[on_disk, "participant"])
