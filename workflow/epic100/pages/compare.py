@@ -327,9 +327,10 @@ def _panel(title: str, column: str, runs: list[Run]) -> dict[str, Any] | None:
             curves[place] = run.history.set_index("epoch")[column].dropna()
     if not curves:
         return None
-    last = max(values.index.max() for values in curves.values())
+    every_value = pd.concat(curves.values())
+    last = every_value.index.max()
     # If all values are 0, the axis ends at 1.
-    highest = max(values.max() for values in curves.values()) or 1
+    highest = every_value.max() or 1
     ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(0, highest)
     x_ticks = MaxNLocator(8, integer=True).tick_values(0, last)
     return {

@@ -90,12 +90,9 @@ def write_page(
     saved = int((salvage_rows["kept_by_segment"] - salvage_rows["kept_by_video"]).sum())
     unseen_participants = read_list(str(unseen), "unseen_participants") if unseen else []
     page = template("report.html.j2").render(
+        **_shared(metrics, dropped),
         about=about,
-        metrics=metrics,
-        warning=warning(metrics, dropped),
         official=official_rows(metrics, unseen_participants),
-        published=published_rows(metrics),
-        causes=CAUSES,
         segments=int(salvage_rows["segments"].sum()),
         kept=int(salvage_rows[f"kept_by_{policy}"].sum()),
         policy=policy,
@@ -126,15 +123,19 @@ def write_summary(salvage: PathLike, metrics: PathLike, dropped: PathLike, out: 
         dropped: results/clean/dropped.tsv.
         out: The text file to write.
     """
-    content = read_json(metrics)
-    text = template("summary.txt.j2").render(
-        metrics=content,
-        warning=warning(content, dropped),
-        kept=[*salvage_lines(read_frame(salvage)), *held_back(dropped)],
-        published=published_rows(content),
-        causes=CAUSES,
-    )
-    write_text(out, text)
+    kept = [*salvage_lines(read_frame(salvage)), *held_back(dropped)]
+    shared = _shared(read_json(metrics), dropped)
+    write_text(out, template("summary.txt.j2").render(shared, kept=kept))
+
+
+def _shared(metrics: Mapping[str, Any], dropped: PathLike) -> dict[str, Any]:
+    """Return what the report and the summary have both: metrics, warning, published models."""
+    return {
+        "metrics": metrics,
+        "warning": warning(metrics, dropped),
+        "published": published_rows(metrics),
+        "causes": CAUSES,
+    }
 
 
 DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
