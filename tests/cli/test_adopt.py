@@ -1,5 +1,7 @@
 """Models that others trained on EPIC-KITCHENS-100: a file becomes a model of ours, or one line."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -44,11 +46,17 @@ def adopted(name, folder, change=None, **csvs):
     return load_model(folder / "ours.pth"), lines
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Adopts the unchanged checkpoint of a model, once for all tests, as `adopted` does."""
+    return functools.cache(lambda name: adopted(name, tmp_path_factory.mktemp(name)))
+
+
 # `avion_b_no_llm` is the network of `avion_b` with other weights.
 @pytest.mark.parametrize("name", [name for name in published() if name != "avion_b_no_llm"])
-def test_an_adopted_model_gives_the_scores_of_its_authors_code(name, tmp_path):
-    trained, _ = adopted(name, tmp_path)
-    model, pipeline = open_untrusted(trained, str(tmp_path / "ours.pth"))
+def test_an_adopted_model_scores_as_its_authors_code(name, whole):
+    trained, _ = whole(name)
+    model, pipeline = open_untrusted(trained, "ours.pth")
     np.random.seed(0)  # TRN draws relations of frames.
     with torch.inference_mode():
         scores = torch.cat(list(scores_of_views(model, [clips(name)], 2, frames_of_2d(pipeline))))
@@ -66,22 +74,17 @@ def test_an_adopted_model_gives_the_scores_of_its_authors_code(name, tmp_path):
 # The first has a head over actions, which are the pairs of train and val together. The other has
 # heads over verbs and nouns alone, so its pairs are those of train.
 @pytest.mark.parametrize("name, pairs", [("lavila_b_vn", 3806), ("tsn_r50", 3500)])
-def test_the_model_file_has_the_pairs_and_counts_of_the_csvs(name, pairs, tmp_path):
-    trained, _ = adopted(name, tmp_path)
+def test_a_model_file_has_pairs_counts_and_origin(name, pairs, whole):
+    trained, lines = whole(name)
     found = [pair[:2] for pair in trained.pairs]
     assert found == sorted(found) and len(found) == pairs
     # The train CSV has 3,500 pairs, and 100 of them twice.
     assert sum(count for _, _, count in trained.pairs) == 3600
     assert trained.names["verb"][3] == "verb-3"
-
-
-def test_the_model_file_and_the_screen_say_where_the_model_is_from(tmp_path):
-    trained, lines = adopted("tsn_r50", tmp_path)
-    model = published()["tsn_r50"]
-    origin = {"source": model.url, "code": model.code, "load_from": model.start}
-    assert origin.items() <= trained.trained_on.items()
+    model = published()[name]
+    origin = {"source": model.url, "code": model.code, "load_from": model.start, "segments": 3600}
+    assert origin.items() <= trained.trained_on.items() and trained.heads == model.heads
     assert trained.trained_on["published"]["action"] == model.action
-    assert trained.heads == model.heads
     assert model.title in lines[0] and model.licence in lines[1] and "epic100 test" in lines[2]
 
 
@@ -127,7 +130,7 @@ def having(name, shape):
         ("lavila_b", having("visual.pos_embed", []), "backbone.pos_embed is [], not [1, 17, 64]"),
     ],
 )
-def test_a_checkpoint_of_another_network_is_refused(name, change, words, tmp_path):
+def test_a_checkpoint_of_another_network_is_rejected(name, change, words, tmp_path):
     with pytest.raises(EpicError) as error:
         adopted(name, tmp_path, change)
     assert "theirs.pt" in str(error.value) and words in str(error.value)
@@ -152,14 +155,14 @@ def with_nan(name):
         pytest.param("visual.conv1.weight", "backbone.patch_embed.projection.weight", id="below"),
     ],
 )
-def test_weights_that_are_no_numbers_are_refused(name, ours, tmp_path):
+def test_weights_that_are_no_numbers_are_rejected(name, ours, tmp_path):
     with pytest.raises(EpicError, match=rf"theirs\.pt: {ours} has NaN or infinite weights, .*; "):
         adopted("avion_b", tmp_path, with_nan(name))
     assert not (tmp_path / "ours.pth").exists()
 
 
 @pytest.mark.parametrize("file", ["missing.pt", "page.pt"])
-def test_a_file_that_is_no_checkpoint_is_refused_with_the_address(file, tmp_path):
+def test_a_file_of_no_checkpoint_is_rejected(file, tmp_path):
     """What else such a file may be is in tests/attacks/test_files.py."""
     (tmp_path / "page.pt").write_bytes(b"<!DOCTYPE html><html>")
     with pytest.raises(EpicError, match=rf"^.*{file}: .*; expected the file of tsn_r50, http"):
@@ -181,7 +184,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_with_the_address(file, tmp_path
         ),
     ],
 )
-def test_csvs_of_another_version_are_refused(change, words, tmp_path):
+def test_csvs_of_another_version_are_rejected(change, words, tmp_path):
     lines = official_csvs(tmp_path)["val"].read_text().splitlines()
     (tmp_path / "other_val.csv").write_text("\n".join(change(lines)) + "\n")
     with pytest.raises(EpicError, match=words):
@@ -216,7 +219,7 @@ def test_the_command_lists_the_published_models(capsys):
         ),
     ],
 )
-def test_a_call_that_cannot_adopt_anything_is_refused(words, error, capsys):
+def test_a_call_that_cannot_adopt_is_rejected(words, error, capsys):
     assert main(words.split()) == 1
     assert error in capsys.readouterr().err
 
@@ -246,9 +249,9 @@ def of_flash_attention(tensors):
         pytest.param("lavila_b", dict, id="LaViLa on EPIC-KITCHENS"),
     ],
 )
-def test_an_encoder_is_the_backbone_of_the_adopted_model(name, change, tmp_path):
+def test_an_encoder_is_the_backbone_of_the_model(name, change, whole, tmp_path):
     tensors, _ = adopted_encoder(name, tmp_path, change=change)
-    trained, _ = adopted(name, tmp_path)
+    trained, _ = whole(name)
     backbone = {key: w for key, w in trained.state_dict.items() if key.startswith("backbone.")}
     assert tensors.keys() == backbone.keys()
     assert all(torch.equal(tensors[key], value) for key, value in backbone.items())
@@ -267,7 +270,10 @@ def test_avion_computes_quick_gelu_if_its_recipe_says_so(quick_gelu):
     [("avion_b", "visual.temporal_embedding"), ("lavila_b", "visual.temporal_embed")],
 )
 def test_embeddings_of_the_time_are_interpolated(name, embedding, tmp_path):
-    tensors, text = adopted_encoder(name, tmp_path, frames=7)
+    # What is left out may have NaN.
+    tensors, text = adopted_encoder(
+        name, tmp_path, 7, lambda tensors: with_nan("fc_cls.weight")(as_encoder(tensors))
+    )
     published_values = checkpoint(name, tmp_path / "theirs.pt")[embedding].reshape(4, -1)
     # These are the middles of the 7 frames, counted in published frames, of which there are 4.
     middles = ((np.arange(7) + 0.5) * 4 / 7 - 0.5).clip(0, 3)
@@ -276,21 +282,26 @@ def test_embeddings_of_the_time_are_interpolated(name, embedding, tmp_path):
         tensors["backbone.time_embed"][0].T, torch.tensor(np.array(expected)).float()
     )
     assert "4 frames there, 7 here" in text
-
-
-def test_the_screen_counts_the_tensors_that_are_left_out(tmp_path):
-    _, text = adopted_encoder("avion_b", tmp_path)
+    # Parts that are not of the encoder are counted.
     assert "textual (1)" in text and "fc_cls (1)" in text and "logit_scale (1)" in text
 
 
-def test_an_encoder_has_no_nan_and_what_is_left_out_may_have(tmp_path):
-    adopted_encoder("avion_b", tmp_path, change=lambda t: as_encoder(with_nan("fc_cls.weight")(t)))
-    with pytest.raises(EpicError, match=r"theirs\.pt: backbone\.pos_embed has NaN or infinite"):
-        adopted_encoder("avion_b", tmp_path, change=with_nan("visual.positional_embedding"))
-
-
-def test_an_encoder_that_is_not_complete_is_refused(tmp_path):
-    incomplete = without("resblocks.1.ln_2.bias")
-    with pytest.raises(EpicError, match="theirs.pt: not the network of avion_b: .*norm2.bias is "):
-        adopted_encoder("avion_b", tmp_path, change=lambda tensors: as_encoder(incomplete(tensors)))
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        pytest.param(
+            with_nan("visual.positional_embedding"),
+            r"theirs\.pt: backbone\.pos_embed has NaN or infinite",
+            id="NaN in the encoder",
+        ),
+        pytest.param(
+            without("resblocks.1.ln_2.bias"),
+            "theirs.pt: not the network of avion_b: .*norm2.bias is ",
+            id="a tensor is missing",
+        ),
+    ],
+)
+def test_a_defect_of_an_encoder_is_one_error(change, words, tmp_path):
+    with pytest.raises(EpicError, match=words):
+        adopted_encoder("avion_b", tmp_path, change=lambda tensors: as_encoder(change(tensors)))
     assert not (tmp_path / "encoder.pth").exists()

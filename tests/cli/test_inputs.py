@@ -1,10 +1,9 @@
-"""Every input of a run is read before its first job: what is wrong with each is one line."""
+"""`epic100 check`, and what every run reads before its first job: the inputs and the folder."""
 
 import json
 import os
 import shutil
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import patch
@@ -12,21 +11,17 @@ from unittest.mock import patch
 import pandas as pd
 import pytest
 
-from epic100.cli.input_videos import (
-    MISSING,
-    NOTE,
-    WRONG,
-    Line,
-    archive_lines,
-    find_archive,
-)
+from epic100.cli import start
+from epic100.cli.input_videos import NOTE, Line, archive_lines, find_archive
 from epic100.cli.inputs import STORED_LINES, InputFiles, read_inputs
 from epic100.cli.program import main
 from epic100.cli.where import where_am_i
 from epic100.minikitchen import write_video
 from epic100.settings.config import layered_settings, read_settings
-from support.archive import FILM, TAIL_VERBS, TRAIN, VAL, VIDEOS, WEB_PAGE, run
-from support.checkout import ROOT, epic100, run_snakemake, said
+from support.archive import FILM, TRAIN, VAL, VIDEOS, configure, run
+from support.checkout import epic100, run_snakemake, said
+
+CALL = ["check", "--configfile", "config.yaml"]
 
 
 @pytest.fixture(autouse=True)
@@ -36,39 +31,81 @@ def here(archive, monkeypatch) -> Path:
     return archive
 
 
+@pytest.fixture
+def screen(capsys):
+    """Returns the lines that were printed since the last call."""
+    return lambda: capsys.readouterr().out.splitlines()
+
+
 def read() -> list[Line]:
     """Read the inputs of a run in the working folder."""
     config = layered_settings(["config.yaml"])
     return read_inputs(config, InputFiles.of(config), find_archive(config))
 
 
-def errors() -> list[str]:
-    """The texts of the lines that stop a run."""
-    return [line.words for line in read() if line.state in (WRONG, MISSING)]
-
-
-def notes() -> list[str]:
-    """The texts of the lines that stop no run."""
-    return [line.words for line in read() if line.state == NOTE]
+def test_a_missing_csv_is_named_and_videos_counted(screen):
+    TRAIN.unlink()
+    FILM.unlink()
+    assert main(CALL) == 1
+    lines = screen()
+    (missing,) = [line for line in lines if line.startswith("MISSING")]
+    assert "EPIC_100_train.csv: no such file" in missing
+    assert [line.split(maxsplit=2)[2] for line in lines if line.startswith("ok      videos")] == [
+        "archive: 2 of the 3 videos of the sheet are there",
+        "train: 1 of 2 (all of P02, none of P01)",
+        "val: 1 of 1 (all of P02)",
+    ]
+    # P02 has two of the three videos.
+    configure(Path(), participants={"include": ["P02"]}, predict={"model": "none.pth"})
+    main(CALL)
+    assert "archive: all 2 videos of the sheet are there" in "".join(screen())
 
 
 @pytest.mark.slow
+def test_a_training_is_tried_with_typed_keys(screen, monkeypatch):
+    small = {"config": "config/x3d_demo.py", "from_scratch": True, "heads": "pair"}
+    configure(Path(), train=small)
+    assert main([*CALL, "train.epochs=7"]) == 0
+    *inputs, begins, works, line = screen()
+    assert all(line.startswith("ok ") for line in inputs)
+    assert "ok      annotations  segments: train 6, val 5" in inputs
+    assert "ok      videos       archive: all 3 videos of the sheet are there" in inputs
+    assert begins.startswith("Trial: ") and works.startswith("Trial: the training works")
+    assert line == "ok      train        works, in a trial with these settings"
+    # A training that differs only in its seed is not tried again.
+    assert main(["check", "train.epochs=7", "train.seed=3", "--configfile", "config.yaml"]) == 0
+    assert screen() == [*inputs, line]
+    # A real trial that fails is in tests/training/test_trial.py.
+    monkeypatch.setattr(start, "_answer", lambda request: "it fails in its trial")
+    assert main([*CALL, "train.options={optim_wrapper.optimizer.lr: 7}"]) == 1
+    assert screen()[-1] == "it fails in its trial"
+
+
 @pytest.mark.parametrize(
-    "program",
+    "config, exit_code, text",
     [
-        pytest.param(partial(epic100, "run"), id="epic100 run"),
-        pytest.param(partial(run_snakemake, "all", "-s", str(ROOT / "Snakefile")), id="snakemake"),
+        pytest.param("minikitchen: {}", 0, "Trial: the", id="made by the demo"),
+        pytest.param(
+            "{annotations: {download: true}, videos: {download: true}}",
+            0,
+            "none of the 700 videos",
+            id="downloaded",
+        ),
+        pytest.param("run: a", 1, "MISSING", id="neither"),
     ],
 )
-def test_no_run_begins_with_an_error_in_an_input(here, program):
-    TAIL_VERBS.write_text(WEB_PAGE)
-    done = program("-n", "--configfile", "config.yaml", cwd=here, well=False)
-    assert "EPIC_100_tail_verbs.csv: is a web page" in said(done)
-    assert not Path("results").exists()
+def test_a_file_that_the_run_makes_is_not_missing(
+    config, exit_code, text, tmp_path, monkeypatch, screen
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(start, "_answer", lambda request: "passed")
+    (tmp_path / "config.yaml").write_text(config)
+    assert main(CALL) == exit_code
+    assert text in "".join(screen())
 
 
 @pytest.mark.slow
-def test_a_run_that_cannot_store_what_it_read_ends_with_one_line(here):
+def test_lines_that_cannot_be_stored_are_one_error(here):
     Path(STORED_LINES).mkdir(parents=True)
     done = epic100("run", "-n", "--configfile", "config.yaml", cwd=here, well=False)
     # The line `Using workflow specific profile ...` is Snakemake's.
@@ -80,7 +117,7 @@ def test_lines_about_contents_are_stored_until_a_file_changes():
     first = read()
     added = Line(NOTE, "annotations", "added to the stored lines")
     stored = json.loads(Path(STORED_LINES).read_text())
-    stored["lines"].append([added.state, added.topic, added.words])
+    stored["lines"].append(added)
     Path(STORED_LINES).write_text(json.dumps(stored))
     assert added in read()
     pd.read_csv(TRAIN, dtype=str).iloc[:-1].to_csv(TRAIN, index=False)
@@ -91,8 +128,9 @@ def test_lines_about_contents_are_stored_until_a_file_changes():
 
 
 def test_a_hard_link_to_a_film_is_not_a_second_file():
+    before = read()
     os.link(FILM, "archive/P01_01.MP4")
-    assert errors() == []
+    assert read() == before
 
 
 def test_the_disk_is_asked_once_for_the_state_of_a_film():
@@ -113,21 +151,6 @@ def test_the_end_of_a_scan_names_a_trimmed_video(here):
     assert "`videos: accept: [P01_01]`" in screen
 
 
-@pytest.fixture
-def segments_made(here) -> dict:
-    """The content of results/run.json after a run to the val segments."""
-    run(here, "results/segments/val.txt", "--cores", "1")
-    return json.loads(Path("results/run.json").read_text())
-
-
-@pytest.mark.slow
-def test_run_json_has_version_config_files_settings_and_inputs(segments_made):
-    assert segments_made["workflow"] == version("epic100")
-    assert segments_made["configfiles"] == ["config.yaml"]
-    assert segments_made["settings"]["videos"] == {"sheet": "sheet.tsv", "root": "archive"}
-    assert {str(TRAIN), str(VAL)} < set(segments_made["inputs"])
-
-
 def where(*configfiles: str) -> list[str]:
     """What is said about the working folder of a call with these config files."""
     config = layered_settings(configfiles)
@@ -135,13 +158,20 @@ def where(*configfiles: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_call_with_another_config_file_or_without_snakemakes_records_is_told(here, segments_made):
+def test_run_json_tells_another_config_file(here):
+    run(here, "results/segments/val.txt", "--cores", "1")
+    record = json.loads(Path("results/run.json").read_text())
+    assert record["workflow"] == version("epic100")
+    assert record["configfiles"] == ["config.yaml"]
+    assert record["settings"]["videos"] == {"sheet": "sheet.tsv", "root": "archive"}
+    assert {str(TRAIN), str(VAL)} < set(record["inputs"])
     assert where("config.yaml") == []
     (line,) = where()
     assert line.startswith("results/ was made with --configfile config.yaml, this call has no --c")
     screen = said(run_snakemake("-n", "results/scan/P01.tsv", "--directory", str(here)))
     assert line in screen
-    assert json.loads(Path("results/run.json").read_text()) == segments_made
+    assert json.loads(Path("results/run.json").read_text()) == record
+    # Snakemake's records are gone.
     shutil.rmtree(".snakemake")
     (line,) = where("config.yaml")
     assert line.startswith(".snakemake/metadata is not here") and "-F" in line
@@ -162,9 +192,7 @@ def test_a_run_json_that_is_no_record_changes_nothing(content):
         pytest.param("elsewhere", ["no folder of a project", "--directory"], id="elsewhere"),
     ],
 )
-def test_a_call_outside_a_folder_of_a_project_is_told_so_first(
-    folder, texts, here, monkeypatch, capsys
-):
+def test_a_call_outside_a_project_is_told_first(folder, texts, here, monkeypatch, capsys):
     Path("results/logs/scan").mkdir(parents=True)
     Path("elsewhere").mkdir()
     monkeypatch.chdir(folder)
@@ -182,5 +210,5 @@ def test_a_call_outside_a_folder_of_a_project_is_told_so_first(
     "config, is_official",
     [({}, True), ({"minikitchen": {}}, False)],
 )
-def test_official_checksums_are_expected_of_official_annotations_alone(config, is_official):
+def test_official_checksums_are_of_official_annotations(config, is_official):
     assert bool(InputFiles.of(read_settings(config)).pins) == is_official

@@ -89,7 +89,7 @@ def migrated(old, tmp_path, **changes):
     return migrate_model(out=tmp_path / "model.pth", **arguments)
 
 
-def test_the_migrated_model_predicts_as_the_old_one_does_and_in_its_order(lab, old, tmp_path):
+def test_the_migrated_model_predicts_as_the_old_one(lab, old, tmp_path):
     said = migrated(old, tmp_path)
     assert any("clips: 10, crops: 3" in line for line in said)
     model = load_model(tmp_path / "model.pth")
@@ -125,9 +125,7 @@ def by_mmaction2(old, lab, segments):
     return ids, torch.cat(rows)
 
 
-def test_the_old_checkpoint_goes_all_the_way_to_a_submission_and_nothing_is_trained(
-    new_archive, old, tmp_path
-):
+def test_a_checkpoint_becomes_a_submission_without_training(new_archive, old, tmp_path):
     folder = new_archive(tmp_path / "archive")
     words = ["migrate", "model", old.checkpoint, "--out", folder / "lab/model.pth"]
     words += ["--train-list", old.train_list, "--order", "first-seen"]
@@ -151,25 +149,53 @@ def rewritten(old, tmp_path, change):
     return tmp_path / "changed.pth"
 
 
-def test_a_checkpoint_of_a_distributed_training_and_a_bare_state_dict_are_read(old, tmp_path):
-    plain, _ = read_checkpoint(old.checkpoint)
-
-    def wrap(content):
-        return {f"module.{name}": value for name, value in content["state_dict"].items()}
-
-    weights, meta = read_checkpoint(rewritten(old, tmp_path, wrap))
-    assert weights.keys() == plain.keys() and meta == {}
-    with pytest.raises(EpicError, match="holds no config of MMAction2 1.x; give it with --config"):
-        migrated(old, tmp_path, checkpoint=tmp_path / "changed.pth")
+def as_distributed(content):
+    """The weights alone, with the names that they have in a distributed training."""
+    return {f"module.{name}": value for name, value in content["state_dict"].items()}
 
 
-def test_a_checkpoint_without_weights_is_one_error(tmp_path):
-    torch.save({"state_dict": {}, "meta": {}}, tmp_path / "old.pth")
-    with pytest.raises(EpicError, match=r"old\.pth: no weights in it; expected `state_dict`"):
-        read_checkpoint(tmp_path / "old.pth")
+def of_another_config(content):
+    """One weight has another name, and one another shape."""
+    weights = content["state_dict"]
+    weights["cls_head.fc_verb.weight"] = weights.pop("cls_head.fc1.weight")
+    weights["cls_head.fc2.bias"] = torch.zeros(3)
+    return content
 
 
-def test_pairs_that_are_not_those_of_the_head_are_refused(old, tmp_path):
+def diverged(content):
+    """One weight is infinite."""
+    content["state_dict"]["cls_head.fc2.bias"][0] = float("inf")
+    return content
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (as_distributed, "holds no config of MMAction2 1.x; give it with --config"),
+        (
+            of_another_config,
+            'Missing key.*: "cls_head.fc1.weight".*fc_verb.weight.*size mismatch for cls_head.fc2',
+        ),
+        (diverged, r"changed\.pth: cls_head\.fc2\.bias has NaN or infinite"),
+        (
+            lambda content: {"state_dict": {}, "meta": {}},
+            r"changed\.pth: no weights in it; expected",
+        ),
+    ],
+)
+def test_a_checkpoint_that_cannot_predict_is_one_error(change, words, old, tmp_path):
+    checkpoint = rewritten(old, tmp_path, change)
+    with pytest.raises(EpicError, match=words):
+        migrated(old, tmp_path, checkpoint=checkpoint)
+    assert not (tmp_path / "model.pth").exists()
+
+
+def test_a_bare_state_dict_of_a_distributed_training_is_read(old, tmp_path):
+    weights, meta = read_checkpoint(rewritten(old, tmp_path, as_distributed))
+    assert weights.keys() == read_checkpoint(old.checkpoint)[0].keys() and meta == {}
+
+
+def test_pairs_that_are_not_of_the_head_are_rejected(old, tmp_path):
     count = len(old.pairs)
     with pytest.raises(EpicError, match=rf"head has {count} outputs, the pair order {count - 1} p"):
         migrated(old, tmp_path, pairs=old.pairs[1:])
@@ -179,29 +205,7 @@ def test_pairs_that_are_not_those_of_the_head_are_refused(old, tmp_path):
     assert not (tmp_path / "model.pth").exists()
 
 
-def test_weights_that_are_not_of_the_config_s_model_are_named(old, tmp_path):
-    def change(content):
-        weights = content["state_dict"]
-        # One weight gets another name, and one another shape.
-        weights["cls_head.fc_verb.weight"] = weights.pop("cls_head.fc1.weight")
-        weights["cls_head.fc2.bias"] = torch.zeros(3)
-        return content
-
-    words = 'Missing key.*: "cls_head.fc1.weight".*fc_verb.weight.*size mismatch for cls_head.fc2'
-    with pytest.raises(EpicError, match=words):
-        migrated(old, tmp_path, checkpoint=rewritten(old, tmp_path, change))
-
-
-def test_weights_of_a_training_that_diverged_are_refused(old, tmp_path):
-    def change(content):
-        content["state_dict"]["cls_head.fc2.bias"][0] = float("inf")
-        return content
-
-    with pytest.raises(EpicError, match=r"changed\.pth: cls_head\.fc2\.bias has NaN or infinite"):
-        migrated(old, tmp_path, checkpoint=rewritten(old, tmp_path, change))
-
-
-def test_without_counts_all_pairs_are_as_likely_and_it_is_said(old, tmp_path, capsys):
+def test_without_counts_all_pairs_are_as_likely(old, tmp_path, capsys):
     order, out = tmp_path / "pairs.txt", str(tmp_path / "model.pth")
     order.write_text("".join(f"{verb} {noun}\n" for verb, noun in old.pairs))
     arguments = ["migrate", "model", str(old.checkpoint), "--out", out]

@@ -1,11 +1,17 @@
-"""The config of a lab's model becomes one for our segments, or an error."""
+"""A lab's config becomes one for our segments, and its pairs are those of the outputs."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.cli.lab_checkpoint import predicting_config, read_config
+from epic100.cli.lab_checkpoint import (
+    pairs_in_output_order,
+    predicting_config,
+    read_config,
+    read_pair_order,
+)
 
 # A lab has changed MMAction2's own X3D-S config like this.
 LAB_CONFIG = """
@@ -62,7 +68,7 @@ def test_the_pipeline_of_a_lab_becomes_the_steps_of_ours(tmp_path):
     assert "`predict: {clips: 10, crops: 3}`" in note
 
 
-def test_the_steps_around_the_sampling_step_may_be_the_lab_s_own(tmp_path):
+def test_steps_around_the_sampling_may_be_the_lab_s(tmp_path):
     opening = ("'DecordInit', num_threads=1", "'LabSegmentInit', clock=60")
     _, dataset, notes = converted(write_config(tmp_path, opening, ("DecordDecode", "LabDecode")))
     first, _, third, *_ = dataset["pipeline"]
@@ -113,3 +119,53 @@ def test_frames_over_the_whole_segment_stay_so(step, expected, clips, tmp_path):
     sample = dataset["pipeline"][1]
     assert sample["type"] in step and sample["test_mode"] and expected.items() <= sample.items()
     assert f"`predict: {{clips: {clips}, crops: 3}}`" in notes[-1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("9 7\n0 5\n2 2\n0 1\n", id="spaces"),
+        pytest.param("verb,noun\n9,7\n0,5\n2,2\n0,1\n", id="commas and a header"),
+        pytest.param("\ufeff9 7\n\n0 5\n2 2\n0 1\n", id="byte order mark and an empty line"),
+    ],
+)
+def test_a_pair_order_is_read_in_several_forms(text, tmp_path):
+    path = tmp_path / "pairs.txt"
+    path.write_text(text, encoding="utf-8")
+    assert read_pair_order(path) == [(9, 7), (0, 5), (2, 2), (0, 1)]
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("0 1\n0 x\n", r"line 2: '0 x'; expected `verb noun` a line"),
+        ("0 1\n0 1 2\n", r"line 2: '0 1 2'"),
+        ("0 1\n-1 2\n", r"line 2: '-1 2'"),
+        ("1\n2\n", r"line 1: '1'"),
+        ("0 7 1\n1 8 5\n", r"line 1: '0 7 1'"),
+        ("0 1\n5 2\n0 1\n", r"verb 0 with noun 1 is there twice"),
+        ("", r"0 pairs"),
+        ("\xff", "cannot be read as text"),
+    ],
+)
+def test_a_bad_pair_order_is_rejected_with_its_line(text, words, tmp_path):
+    path = tmp_path / "pairs.txt"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(EpicError, match=rf"pairs\.txt: {words}"):
+        read_pair_order(path)
+
+
+@pytest.mark.parametrize(
+    "order, pairs",
+    [("first-seen", [(9, 7), (0, 5), (2, 2)]), ("sorted", [(0, 5), (2, 2), (9, 7)])],
+)
+def test_a_train_list_gives_order_and_counts(order, pairs, tmp_path):
+    labels = ("9 7", "0 5", "9 7", "2 2", "-1 -1")
+    path = tmp_path / "train.txt"
+    path.write_text(
+        "".join(f"P01/P01_01.MP4 {n} {n + 9} {label}\n" for n, label in enumerate(labels))
+    )
+    assert pairs_in_output_order(path, order) == (pairs, Counter({(9, 7): 2, (0, 5): 1, (2, 2): 1}))
+    path.write_text("P01/P01_01.MP4 0 9 -1 -1\n")
+    with pytest.raises(EpicError, match="no line with a verb and a noun"):
+        pairs_in_output_order(path, order)
