@@ -20,8 +20,7 @@ def wheel(tmp_path_factory) -> Path:
     """The wheel of this checkout."""
     folder = tmp_path_factory.mktemp("dist")
     python("-m", "hatchling", "build", "-t", "wheel", "-d", folder)
-    (wheel,) = folder.glob("*.whl")
-    return wheel
+    return next(folder.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
@@ -58,28 +57,22 @@ def test_the_wheel_has_every_file_of_the_workflow(wheel):
             assert f"epic100/shipped/{name}" in names, name
 
 
-def test_the_demo_can_be_planned_in_an_empty_folder(programs, tmp_path):
+def test_the_demo_is_planned_and_made_in_an_empty_folder(programs, tmp_path):
     planned = jobs(epic100(programs, tmp_path, "demo", "-n", "--verbose"))
     # There are two submissions, of val and of test.
     assert planned["train"] == planned["export"] / 2 == planned["report"] == 1
-
-
-def test_a_target_of_the_demo_is_made_in_an_empty_folder(programs, tmp_path):
     epic100(programs, tmp_path, "demo", "--cores", "1", "results/segments/val.txt")
     lines = (tmp_path / "demo/results/segments/val.txt").read_text().splitlines()
     assert len(lines) > 10 and len(lines[0].split()) == 8
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
 
-def test_a_shipped_profile_is_found_by_its_name(programs, tmp_path):
+def test_shipped_files_have_the_names_of_a_clone(programs, tmp_path):
     words = "run all -n --profile=profiles/vsc --verbose --configfile config/demo.yaml"
-    done = epic100(programs, tmp_path, *words.split())
-    assert jobs(done)["scan"] > 3
-
-
-def test_a_config_of_the_folder_replaces_the_shipped_one(programs, tmp_path):
+    assert jobs(epic100(programs, tmp_path, *words.split()))["scan"] > 3
+    # A config of the folder replaces the shipped one.
     (tmp_path / "config").mkdir()
     text = (ROOT / "config/demo.yaml").read_text().replace("seed: 0", "sead: 0", 1)
     (tmp_path / "config/demo.yaml").write_text(text)
-    done = epic100(programs, tmp_path, "run", "-n", "--configfile", "config/demo.yaml", well=False)
+    done = epic100(programs, tmp_path, *words.split(), well=False)
     assert "unknown key 'minikitchen.sead'; did you mean minikitchen.seed?" in said(done)

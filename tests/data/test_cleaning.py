@@ -166,13 +166,10 @@ def test_a_variable_rate_is_timed_by_the_index():
     assert retimed == ["P01_01: 3 segments re-timed, its frames are not evenly spaced"]
 
 
-def test_a_video_without_scan_is_rejected():
+def test_a_segment_needs_a_scan_of_its_video():
     with pytest.raises(EpicError, match="video P01_01 is in the annotations, but no scan table"):
         run(*one_video((0, 1)), {})
-
-
-def test_a_split_without_segments_stays_empty():
-    kept, dropped, retimed = run(*one_video(), scanned())
+    kept, dropped, retimed = run(*one_video(), {})
     assert kept.empty and dropped.empty and not retimed
 
 
@@ -240,11 +237,8 @@ def test_a_reason_is_recognized_by_its_sentence(reason, details, sentence, is_ha
     assert reason.sentence(*details) == sentence
     assert reason_type(sentence) == reason_type(reason.reason_type) == reason.reason_type
     assert is_damage(sentence) == is_damage(reason.reason_type) == is_harm
-
-
-def test_an_unknown_reason_counts_as_damage():
-    sentence = "bitten by a dog 3 times"
-    assert is_damage(sentence) and reason_type(sentence) == sentence
+    unknown = "bitten by a dog 3 times"
+    assert is_damage(unknown) and reason_type(unknown) == unknown
 
 
 class Kitchen:

@@ -20,9 +20,7 @@ def test_a_list_named_in_the_config_goes_before_the_official_one(tmp_path):
         "tail_verbs": str(tmp_path / "EPIC_100_tail_verbs.csv"),
         "tail_nouns": "mine.csv",
     }
-
-
-def test_lists_that_are_still_to_be_made_are_expected_beside_the_csv(tmp_path):
+    # Lists that are still to be made are expected in the folder of the CSV.
     assert find_lists(tmp_path / "none.csv", {}, to_be_made=True) == {
         key: str(tmp_path / name) for key, (name, _) in LISTS.items()
     }
@@ -87,7 +85,7 @@ def test_an_official_list_is_read_by_its_column(tmp_path, key, text, values):
         ),
     ],
 )
-def test_a_bad_official_list_is_refused_with_line_and_column(tmp_path, key, content, words):
+def test_a_bad_list_is_rejected_with_line_and_column(tmp_path, key, content, words):
     path = tmp_path / "list.csv"
     path.write_bytes(content)
     read = read_list if key in LISTS else read_class_list
