@@ -163,7 +163,7 @@ def test_a_file_that_changed_since_its_scan_is_an_error_even_while_it_is_open(
     if is_open:
         VideoReader(path, index, caches=caches).get_frames([5])
     # Frame 45 is in the second group, whose key frame is changed.
-    change(path, int(index.group(1)["offset"][0]))
+    change(path, int(index.packets["offset"][index.keys[1]]))
     with pytest.raises(FrameError, match=r"v\.MP4: is not the file that was scanned"):
         VideoReader(path, index, caches=caches).get_frames([45])
 
