@@ -263,44 +263,37 @@ def test_a_file_that_is_no_video_is_an_error_of_one_line(model, tmp_path, write,
     assert "\n" not in str(caught.value) and not list(tmp_path.glob("out/*.tsv"))
 
 
-def test_a_page_shows_the_films_with_their_scores_and_why_one_has_none(model, undamaged, tmp_path):
-    films = [shutil.copyfile(undamaged["b_frames"], tmp_path / "film.MP4"), text_file(tmp_path)]
-    with pytest.raises(EpicError, match=r"1 of 2 videos have no timeline: .*text.mp4"):
-        predict(model, tmp_path / "out", *films)
-    scripts = sorted((tmp_path / "out/index_files").glob("*.film.js"))
-    film, refused = (
-        json.loads(path.read_text().removeprefix("window.epicData = ").removesuffix(";\n"))
-        for path in scripts
-    )
-    content = json.loads((tmp_path / "out/film.json").read_text())
-    assert film["file"] == "../film.MP4" and film["names"]["verb"][3] == "verb 3"
-    assert [row[4] for row in film["actions"]] == [
-        row["probability"] for row in content["segments"]
-    ]
-    for row, clip in zip(film["clips"], content["clips"], strict=True):
-        assert row[1] == [[a["verb"], a["noun"], a["probability"]] for a in clip["actions"]]
-        assert row[2] == [[verb["verb"], verb["probability"]] for verb in clip["verbs"]]
-    assert film["lacks"][0].startswith("The model has no class names")
-    assert refused["clips"] == [] and refused["lacks"][0].startswith("No timeline: ")
-    assert (tmp_path / "out/index.html").is_file()
-
-
-def test_the_other_videos_get_their_timelines_if_one_fails(
+def test_a_page_shows_the_films_with_their_scores_and_why_some_have_none(
     model, undamaged, tmp_path, monkeypatch, caplog
 ):
-    film = shutil.copyfile(undamaged["b_frames"], tmp_path / "breaks.mp4")
+    film = shutil.copyfile(undamaged["ten_frames"], tmp_path / "film.MP4")
+    breaking = shutil.copyfile(undamaged["b_frames"], tmp_path / "breaks.mp4")
 
     def damage_and_place(index, *arguments):
         # Its scan has passed all 120 frames of this film.
         if index.frames == 120:
-            zero_block(film, 0.5, 8192)
+            zero_block(breaking, 0.5, 8192)
         return place_clips(index, *arguments)
 
     monkeypatch.setattr("epic100.prediction.whole_videos.place_clips", damage_and_place)
     with pytest.raises(EpicError, match="2 of 3 videos have no timeline: .*text.mp4: cannot"):
-        predict(model, tmp_path / "out", text_file(tmp_path), film, undamaged["ten_frames"])
+        predict(model, tmp_path / "out", text_file(tmp_path), breaking, film)
     assert "scan the video" in caplog.text
-    assert [path.name for path in tmp_path.glob("out/*.tsv")] == ["ten_frames.tsv"]
+    assert [path.name for path in tmp_path.glob("out/*.tsv")] == ["film.tsv"]
+    broken, shown, rejected = (
+        json.loads(path.read_text().removeprefix("window.epicData = ").removesuffix(";\n"))
+        for path in sorted((tmp_path / "out/index_files").glob("*.film.js"))
+    )
+    content = json.loads((tmp_path / "out/film.json").read_text())
+    assert shown["file"] == "../film.MP4" and shown["names"]["verb"][3] == "verb 3"
+    assert [row[4] for row in shown["actions"]] == [r["probability"] for r in content["segments"]]
+    for row, clip in zip(shown["clips"], content["clips"], strict=True):
+        assert row[1] == [[a["verb"], a["noun"], a["probability"]] for a in clip["actions"]]
+        assert row[2] == [[verb["verb"], verb["probability"]] for verb in clip["verbs"]]
+    assert shown["lacks"][0].startswith("The model has no class names")
+    for one in (broken, rejected):
+        assert one["clips"] == [] and one["lacks"][0].startswith("No timeline: ")
+    assert (tmp_path / "out/index.html").is_file()
 
 
 @pytest.mark.parametrize(

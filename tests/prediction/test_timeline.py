@@ -1,7 +1,6 @@
 """A timeline from its clips to its files, and the background score learned from gaps."""
 
 import json
-import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -33,7 +32,6 @@ from epic100.prediction.timeline_model import (
 from epic100.prediction.whole_videos import make_timelines
 from epic100.settings.prediction import ExportSettings, PredictSettings, TimelineSettings
 from epic100.video.scan_table import read_scan_table
-from support.checkout import rows_of
 from support.scanned import index_at
 
 MILLISECOND = Fraction(1, 1000)
@@ -175,60 +173,65 @@ CLIPS = [
     {"start": 0.0, "stop": 0.5, "actions": [{"verb": 0, "noun": 1, "probability": 0.9}]},
     {"start": 2.0, "stop": 2.5, "damaged": True},
 ]
+TSV = """\
+start stop what verb noun verb_name noun_name probability verb_probability noun_probability
+0.000 1.500 action 0 1 take spoon 0.9123 0.9500 0.9300
+2.000 2.750 damaged -- -- -- -- -- -- --
+3661.250 3663.000 action 9 5 pour pan_<hot>_&_lid 0.5000 0.6000 0.7000
+"""
+VTT = """\
+WEBVTT
+
+00:00:00.000 --> 00:00:01.500
+take spoon 91 %
+
+00:00:02.000 --> 00:00:02.750
+(damaged)
+
+01:01:01.250 --> 01:01:03.000
+pour pan &lt;hot&gt; &amp; lid 50 %
+"""
 
 
-@pytest.fixture
-def tsv(tmp_path):
-    """The table of a timeline; `sibling` names its other files."""
-    path = tmp_path / "my film.v2.tsv"
-    damaged, made_from = [(2.0, 2.75)], {"model": "ab"}
-    timeline = Timeline("my film.v2", 29.97, 3700.0, damaged, SEGMENTS, CLIPS, made_from)
-    write_timeline(timeline, path)
-    return path
-
-
-def test_table_and_json_have_each_action_and_each_damaged_stretch(tsv):
-    assert sorted(tsv.parent.iterdir()) == sorted(sibling(tsv, suffix) for suffix in SUFFIXES)
-    rows = rows_of(tsv)
-    assert [(row["start"], row["what"]) for row in rows] == [
-        ("0.000", "action"),
-        ("2.000", "damaged"),
-        ("3661.250", "action"),
-    ]
-    assert rows[0]["verb_name"] == "take" and rows[0]["probability"] == "0.9123"
-    assert rows[1]["stop"] == "2.750" and rows[1]["verb"] == ""
-    content = json.loads(sibling(tsv, ".json").read_text(encoding="utf-8"))
-    assert content["format"] == "epic100 timeline 1" and content["damaged"] == [[2.0, 2.75]]
-    assert content["segments"][1]["action"] == "pour pan <hot> & lid"
-    assert content["clips"][1] == CLIPS[1] and content["made_from"] == {"model": "ab"}
-
-
-def test_captions_are_cues_in_order_with_escaped_texts(tsv):
-    head, *cues = sibling(tsv, ".vtt").read_text(encoding="utf-8").rstrip("\n").split("\n\n")
-    assert head == "WEBVTT" and len(cues) == 3
-    clock = r"\d\d:\d\d:\d\d\.\d{3}"
-    assert all(re.match(rf"{clock} --> {clock}\n[^\n]+$", cue) for cue in cues)
-    assert "(damaged)" in cues[1]
-    assert cues[2] == "01:01:01.250 --> 01:01:03.000\npour pan &lt;hot&gt; &amp; lid 50 %"
-
-
-def test_the_activitynet_file_has_the_keys_of_actionformer_and_opentad(tsv):
-    """The keys are those that these functions read.
+def test_the_files_of_a_timeline_have_its_actions_and_its_damage(tmp_path):
+    """The keys of the ActivityNet file are those that these functions read.
 
     ActionFormer 18e5860, libs/utils/metrics.py: `load_gt_seg_from_json`. OpenTAD 5948e38,
     opentad/evaluations/mAP.py: `_import_ground_truth`, `_import_prediction`; without a rate in its
     config, opentad/datasets/anet.py takes `frame` / `duration`.
     """
-    found = json.loads(sibling(tsv, ".activitynet.json").read_text(encoding="utf-8"))
-    first, second = found["results"]["my film.v2"]
-    assert first == {"label": "take spoon", "label_id": 0, "segment": [0, 1.5], "score": 0.9123}
-    assert second["label_id"] == 4 and second["segment"] == [3661.25, 3663]
-    assert found["database"]["my film.v2"] == {
-        "subset": "predicted",
-        "duration": 3700.0,
+    tsv, damaged, made_from = tmp_path / "my film.v2.tsv", [(2.0, 2.75)], {"model": "ab"}
+    timeline = Timeline("my film.v2", 29.97, 3700.0, damaged, SEGMENTS, CLIPS, made_from)
+    write_timeline(timeline, tsv)
+    assert sorted(tmp_path.iterdir()) == sorted(sibling(tsv, suffix) for suffix in SUFFIXES)
+    table = TSV.replace(" ", "\t").replace("_<hot>_&_", " <hot> & ").replace("--", "")
+    assert tsv.read_text(encoding="utf-8") == table
+    assert sibling(tsv, ".vtt").read_text(encoding="utf-8") == VTT
+    values = (0.0, 1.5, 0, 1, 0, "take", "spoon", 0.9123, 0.95, 0.93)
+    content = json.loads(sibling(tsv, ".json").read_text(encoding="utf-8"))
+    first, second = content.pop("segments")
+    assert first == dict(zip(["action", *vars(SEGMENTS[0])], ["take spoon", *values], strict=True))
+    assert second["action"] == "pour pan <hot> & lid"
+    assert content == {
+        "format": "epic100 timeline 1",
+        "video": "my film.v2",
         "fps": 29.97,
-        "frame": round(29.97 * 3700),
-        "annotations": [first, second],
+        "duration": 3700.0,
+        "first_picture": 0.0,
+        "judged": "",
+        "made_from": made_from,
+        "damaged": [[2.0, 2.75]],
+        "clips": CLIPS,
+    }
+    rows = [
+        {"label": "take spoon", "label_id": 0, "segment": [0, 1.5], "score": 0.9123},
+        {"label": second["action"], "label_id": 4, "segment": [3661.25, 3663], "score": 0.5},
+    ]
+    entry = {"subset": "predicted", "duration": 3700.0, "fps": 29.97, "frame": 110889}
+    assert json.loads(sibling(tsv, ".activitynet.json").read_text(encoding="utf-8")) == {
+        "version": "epic100 timeline 1",
+        "database": {"my film.v2": entry | {"annotations": rows}},
+        "results": {"my film.v2": rows},
     }
 
 

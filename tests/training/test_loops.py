@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-from dataclasses import dataclass, field
 
 import pandas as pd
 import pytest
@@ -35,55 +34,42 @@ pytestmark = pytest.mark.slow
 OFTEN = {"default_hooks.checkpoint.seconds": 0.0}
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A signal that cuts the training `straight` (three epochs of three batches) short.
-
-    Attributes:
-        signal: The signal.
-        iteration: The iteration in which it comes, counted from 1.
-        resumed: The iteration after which the same command goes on.
-        point: The method of a hook in which it comes.
-        settings: Settings of the training.
-    """
-
-    signal: signal.Signals
-    iteration: int
-    resumed: int
-    point: str = "before_train_iter"
-    settings: dict = field(default_factory=dict)
-
-
 KILL, TERM, USR1, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT
-CUTS = {
-    "killed inside an epoch": Cut(KILL, 5, 4),
-    "killed inside a save": Cut(KILL, 5, 4, "before_save_checkpoint"),
-    "killed in the last batch of an epoch": Cut(KILL, 6, 5),
-    "killed in a validation": Cut(KILL, 7, 6, "before_val_iter"),
-    "killed after the last epoch": Cut(KILL, 10, 9, "after_val_epoch"),
-    "stopped with workers": Cut(TERM, 7, 7, settings={"workers": 2}),
-    "stopped in its last batch": Cut(INT, 3, 3),
-    "stopped before its limit": Cut(USR1, 2, 2, settings={"workers": 1}),
-}
 COLUMNS = ["epoch", "iter", "lr", "loss", "val_loss", "verb_top1", "action_top5"]
 
 
-@pytest.mark.parametrize("name", CUTS)
-def test_a_training_that_is_cut_short_ends_equal(lab, straight, tmp_path, name):
-    cut = CUTS[name]
+# The training `straight` has three epochs of three batches. The signal comes in this iteration and
+# this method of a hook, and the same command goes on after the iteration `resumed`.
+@pytest.mark.parametrize(
+    "number, iteration, resumed, more",
+    [
+        pytest.param(KILL, 5, 4, {}, id="killed inside an epoch"),
+        pytest.param(KILL, 5, 4, {"point": "before_save_checkpoint"}, id="killed inside a save"),
+        pytest.param(KILL, 6, 5, {}, id="killed in the last batch of an epoch"),
+        pytest.param(KILL, 7, 6, {"point": "before_val_iter"}, id="killed in a validation"),
+        pytest.param(KILL, 10, 9, {"point": "after_val_epoch"}, id="killed after the last epoch"),
+        pytest.param(TERM, 7, 7, {"workers": 2}, id="stopped with workers"),
+        pytest.param(INT, 3, 3, {}, id="stopped in its last batch"),
+        pytest.param(USR1, 2, 2, {"workers": 1}, id="stopped before its limit"),
+    ],
+)
+def test_a_training_that_is_cut_short_ends_equal(
+    lab, straight, tmp_path, number, iteration, resumed, more
+):
     results = copy_results(lab, tmp_path, segments=6)
-    receiver = "itself" if cut.signal == KILL else "group"
-    sent = signal_at(cut.iteration, cut.signal, to=receiver, point=cut.point)
-    code = end_of(start(lab, results, OFTEN | sent, **WHOLE | cut.settings))
-    assert code == (-KILL if cut.signal == KILL else 1), said(results)
-    if cut.signal != KILL:
-        words = f"{cut.signal.name} came: saved after {cut.resumed} of 9 iterations in "
+    point, workers = more.get("point", "before_train_iter"), more.get("workers", 0)
+    receiver = "itself" if number == KILL else "group"
+    sent = signal_at(iteration, number, to=receiver, point=point)
+    code = end_of(start(lab, results, OFTEN | sent, **WHOLE, workers=workers))
+    assert code == (-KILL if number == KILL else 1), said(results)
+    if number != KILL:
+        words = f"{number.name} came: saved after {resumed} of 9 iterations in "
         assert words in said(results).splitlines()[-1]
 
     with rule_log(results / "resumed.txt"):
         weights = run(lab, results, OFTEN, **WHOLE)
-    epoch = cut.resumed // 3
-    assert f"resumed epoch: {epoch}, iter: {cut.resumed}" in (results / "resumed.txt").read_text()
+    position = f"resumed epoch: {resumed // 3}, iter: {resumed}"
+    assert position in (results / "resumed.txt").read_text()
     assert same(weights, straight.weights)
     rows, expected = (
         pd.read_csv(folder / "training.tsv", sep="\t")[COLUMNS]
@@ -195,17 +181,14 @@ def test_frozen_batch_norm_trains_on_train_and_val(lab, tmp_path):
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_signal_is_noted(number):
+def test_the_first_signal_is_noted_and_a_second_ctrl_c_interrupts(number):
     handlers = [signal.getsignal(one) for one in SIGNALS]
     signals = StopSignals()
     with signals.noting():
         os.kill(os.getpid(), number)
         os.kill(os.getpid(), signal.SIGUSR1)
         assert signals.requested == signal.Signals(number).name
+        if number == INT:
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), INT)
     assert [signal.getsignal(one) for one in SIGNALS] == handlers
-
-
-def test_a_second_ctrl_c_interrupts_at_once():
-    with pytest.raises(KeyboardInterrupt), StopSignals().noting():
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)

@@ -9,7 +9,7 @@ from epic100.base.processes import Placement
 from epic100.settings.training import TrainSettings
 from epic100.training import plan as plan_module
 from epic100.training.plan import plan_run
-from epic100.training.recipe import AUTOCAST
+from epic100.training.recipe import AUTOCAST, by_key
 
 CHANNELS_LAST = {"type": "ChannelsLastRecognizer3D"}
 # The clips of a batch are mixed with each other.
@@ -74,21 +74,6 @@ def plan(tmp_path):
     return planned
 
 
-def test_a_batch_is_shared_among_processes_and_parts(plan):
-    config = plan(processes=2, accumulate=2)
-    # A batch of 8 is 2 processes x 2 parts x 2 segments.
-    assert config.train_dataloader.batch_size == config.val_dataloader.batch_size == 2
-    assert config.optim_wrapper.accumulative_counts == 2 and config.launcher == "pytorch"
-
-
-def test_several_processes_on_cpus_get_a_wrapper_for_the_cpu(plan):
-    wrapper = plan(processes=2).model_wrapper_cfg
-    # The config asks to find unused parameters.
-    assert wrapper.device_ids is None and wrapper.find_unused_parameters
-    # On a GPU, MMEngine names the process's own.
-    assert "device_ids" not in plan(processes=2, device="cuda").model_wrapper_cfg
-
-
 @pytest.mark.parametrize(
     "chosen, segments",
     [
@@ -110,16 +95,6 @@ def test_the_recipe_or_a_setting_limits_a_part(plan, chosen, segments):
     parts = config.optim_wrapper.accumulative_counts
     assert config.train_dataloader.batch_size == segments
     assert segments * parts * chosen.get("processes", 1) == 8
-
-
-def test_the_average_is_updated_once_a_batch(plan):
-    hooks = [{"type": "EMAHook"}]
-    assert plan(accumulate=4, changes={"custom_hooks": hooks}).custom_hooks[0].interval == 4
-
-
-def test_the_precision_of_a_recipe_is_for_gpus_alone(plan):
-    assert plan(config_precision="bf16").optim_wrapper.type == "OptimWrapper"
-    assert plan(config_precision="fp16", device="cuda").optim_wrapper.type == "AmpOptimWrapper"
 
 
 @pytest.mark.parametrize(
@@ -163,68 +138,97 @@ def test_a_training_that_this_machine_cannot_do_is_refused(plan, chosen, words):
         plan(**chosen)
 
 
-OWN_WORKERS = {"train_dataloader.num_workers": 5}
+SHARED = {"processes": 2, "accumulate": 2}
+LOADED = {"device": "cuda", "options": {"train_dataloader.num_workers": 5}}
+AVERAGE = {"accumulate": 4, "changes": {"custom_hooks": [{"type": "EMAHook"}]}}
+# 35 workers x 2 batches x 64 segments are above the limit of 2,048 clips.
+LARGE = {"device": "cuda", "changes": {"train_dataloader": {"batch_size": 64}}}
+TRAINVAL = {"split": "trainval"}
 
 
 @pytest.mark.parametrize(
-    "chosen, loader, workers",
+    "chosen, key, value",
     [
-        pytest.param({"device": "cuda"}, "train", 35, id="a GPU"),
-        pytest.param({"device": "cuda", "processes": 2}, "train", 17, id="two GPUs"),
+        # A batch of 8 is 2 processes x 2 parts x 2 segments.
+        pytest.param(SHARED, "train_dataloader.batch_size", 2, id="share of a batch"),
+        pytest.param(SHARED, "val_dataloader.batch_size", 2, id="share of a val batch"),
+        pytest.param(SHARED, "optim_wrapper.accumulative_counts", 2, id="parts"),
+        pytest.param(SHARED, "launcher", "pytorch", id="several processes"),
+        pytest.param(SHARED, "model_wrapper_cfg.device_ids", None, id="wrapper for CPUs"),
+        # The config asks to find unused parameters.
+        pytest.param(SHARED, "model_wrapper_cfg.find_unused_parameters", True, id="unused weights"),
+        # On a GPU, MMEngine names the process's own.
+        pytest.param(
+            SHARED | {"device": "cuda"}, "model_wrapper_cfg.device_ids", "absent", id="wrapper"
+        ),
+        pytest.param(AVERAGE, "custom_hooks.0.interval", 4, id="average once a batch"),
+        # The precision of a recipe is for GPUs alone.
+        pytest.param(
+            {"config_precision": "bf16"}, "optim_wrapper.type", "OptimWrapper", id="bf16 on a CPU"
+        ),
+        pytest.param(
+            {"config_precision": "fp16", "device": "cuda"},
+            "optim_wrapper.type",
+            "AmpOptimWrapper",
+            id="fp16 on a GPU",
+        ),
+        # Of 36 cores, one trains and the others load for a GPU, unless a number is set.
+        pytest.param({"device": "cuda"}, "train_dataloader.num_workers", 35, id="a GPU"),
+        pytest.param(
+            {"device": "cuda", "processes": 2}, "train_dataloader.num_workers", 17, id="two GPUs"
+        ),
         pytest.param(
             # Two of the four processes are on this node.
             {"device": "cuda", "processes": 4, "nodes": 2},
-            "train",
+            "train_dataloader.num_workers",
             17,
             id="two nodes",
         ),
-        pytest.param({"device": "cuda", "workers": 3}, "train", 0, id="a setting"),
-        pytest.param({"device": "cuda", "options": OWN_WORKERS}, "train", 0, id="an option"),
-        pytest.param({"device": "cuda", "options": OWN_WORKERS}, "val", 35, id="no option for it"),
-        pytest.param({}, "train", 0, id="a CPU"),
+        pytest.param(
+            {"device": "cuda", "workers": 3}, "train_dataloader.num_workers", 0, id="a setting"
+        ),
+        pytest.param(LOADED, "train_dataloader.num_workers", 0, id="an option"),
+        pytest.param(LOADED, "val_dataloader.num_workers", 35, id="no option for it"),
+        pytest.param({}, "train_dataloader.num_workers", 0, id="a CPU"),
+        pytest.param({"device": "cuda"}, "train_dataloader.pin_memory", True, id="pinned memory"),
+        pytest.param(
+            {"device": "cuda"}, "train_dataloader.persistent_workers", True, id="workers stay"
+        ),
+        pytest.param({}, "train_dataloader.collate_fn.type", "collate_in_one", id="one tensor"),
+        pytest.param({}, "train_dataloader.worker_init_fn.type", "ignore_signals", id="signals"),
+        pytest.param({"device": "cuda"}, "train_dataloader.prefetch_factor", 2, id="ahead"),
+        pytest.param(LARGE, "train_dataloader.prefetch_factor", 1, id="large batches ahead"),
+        # Weights are channels-last except in float32 on a GPU, unless it is set.
+        pytest.param({}, "model.type", CHANNELS_LAST["type"], id="layout on a CPU"),
+        pytest.param({"channels_last": False}, "model.type", "Recognizer3D", id="set on a CPU"),
+        pytest.param({"device": "cuda"}, "model.type", "Recognizer3D", id="layout on a GPU"),
+        pytest.param(
+            {"device": "cuda", "channels_last": True},
+            "model.type",
+            CHANNELS_LAST["type"],
+            id="set on a GPU",
+        ),
+        pytest.param(
+            {"device": "cuda", "precision": "fp16"},
+            "model.type",
+            CHANNELS_LAST["type"],
+            id="layout in fp16",
+        ),
+        pytest.param(
+            {"device": "cuda", "precision": "fp16", "channels_last": False},
+            "model.type",
+            "Recognizer3D",
+            id="set in fp16",
+        ),
+        # Without segments to validate on there is no validation.
+        pytest.param({"val": ""}, "val_dataloader", None, id="empty val"),
+        pytest.param({"val": ""}, "val_cfg", None, id="empty val, no loop"),
+        pytest.param(TRAINVAL, "val_dataloader", None, id="trainval"),
+        pytest.param(TRAINVAL, "val_evaluator", None, id="trainval, no metric"),
     ],
 )
-def test_one_core_trains_and_the_others_load_for_a_gpu_unless_a_number_is_set(
-    plan, monkeypatch, chosen, loader, workers
-):
+def test_a_machine_trains_a_config_so(plan, tmp_path, monkeypatch, chosen, key, value):
     monkeypatch.setattr(plan_module, "usable_cores", lambda: 36)
-    assert plan(**chosen)[f"{loader}_dataloader"].num_workers == workers
-
-
-def test_a_gpu_gets_its_batches_through_pinned_memory_from_workers_that_stay(plan, monkeypatch):
-    monkeypatch.setattr(plan_module, "usable_cores", lambda: 36)
-    loader = plan(device="cuda").train_dataloader
-    assert loader.pin_memory and loader.persistent_workers
-    assert loader.collate_fn.type == "collate_in_one"
-    # 35 workers x 2 batches x 8 segments are below the limit of 2,048 clips.
-    assert loader.prefetch_factor == 2
-    # 35 workers x 2 batches x 64 segments are above it.
-    large = {"batch_size": 64, "dataset": loader.dataset}
-    large = plan(device="cuda", changes={"train_dataloader": large}).train_dataloader
-    assert large.prefetch_factor == 1
-
-
-@pytest.mark.parametrize(
-    "device, precision, channels_last, model_type",
-    [
-        ("cpu", "fp32", None, "ChannelsLastRecognizer3D"),
-        ("cpu", "fp32", False, "Recognizer3D"),
-        ("cuda", "fp32", None, "Recognizer3D"),
-        ("cuda", "fp32", True, "ChannelsLastRecognizer3D"),
-        ("cuda", "fp16", None, "ChannelsLastRecognizer3D"),
-        ("cuda", "fp16", False, "Recognizer3D"),
-    ],
-)
-def test_weights_lie_channels_last_except_in_float32_on_a_gpu_unless_it_is_set(
-    plan, device, precision, channels_last, model_type
-):
-    made = plan(device=device, precision=precision, channels_last=channels_last)
-    assert made.model.type == model_type
-
-
-@pytest.mark.parametrize("chosen", [{"val": ""}, {"split": "trainval"}], ids=str)
-def test_without_segments_to_validate_on_there_is_no_validation(plan, tmp_path, chosen):
-    # A list may be empty if segments were dropped.
+    # The list of val may be empty if segments were dropped.
     (tmp_path / "dropped.tsv").write_text("narration_id\tsplit\treason\na_0\tval\tno file\n")
-    made = plan(**chosen)
-    assert made.val_dataloader is made.val_cfg is made.val_evaluator is None
+    assert by_key(plan(**chosen).to_dict()).get(key, "absent") == value

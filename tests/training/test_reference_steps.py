@@ -15,8 +15,9 @@ optim_factory.py of VideoMAE; lr_policy.py and optimizer.py of SlowFast (X3D).
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,21 +47,9 @@ class TwoSteps(Exception):
     """Ends a training after its second step."""
 
 
-@dataclass
-class Recording:
-    """The network at the start of a training, and the first two steps."""
-
-    network: nn.Module | None = None
-    clips: list[torch.Tensor] = field(default_factory=list)
-    labels: list[torch.Tensor] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    norms: list[float] = field(default_factory=list)
-    rates: list[list[float]] = field(default_factory=list)
-    weights: dict[str, torch.Tensor] = field(default_factory=dict)
-
-
-# MMEngine builds the hook by its name, so the hook and the test share this variable.
-RECORDED = Recording()
+# The clips, labels, losses, gradient norms and rates of two steps, with the network before them and
+# the weights after. MMEngine builds the hook by its name, so hook and test share this variable.
+RECORDED = SimpleNamespace()
 
 
 @HOOKS.register_module()
@@ -70,6 +59,7 @@ class RecorderHook(Hook):
     priority = "VERY_LOW"
 
     def before_train(self, runner):
+        RECORDED.__dict__.update(clips=[], labels=[], losses=[], norms=[], rates=[])
         RECORDED.network = copy.deepcopy(runner.model)
         runner.optim_wrapper.optimizer.register_step_pre_hook(self.before_step)
 
@@ -104,8 +94,6 @@ def record_training(lab, tmp_path):
     results = copy_results(lab, tmp_path, SEGMENTS)
 
     def recorded(name):
-        # The hook has the same object, so it is emptied in place.
-        RECORDED.__init__()
         path, _, options = shrunk(name)
         settings = {
             "config": path,
@@ -264,7 +252,6 @@ class PublishedLoop:
         """Do two steps on the recorded batches; return the losses, gradient norms and rates."""
         self.freeze(network)
         optimizer = self.optimizer(self.groups(network))
-        scales = [group.get("scale", 1.0) for group in optimizer.param_groups]
         losses, norms, rates = [], [], []
         batches = zip(RECORDED.clips, RECORDED.labels, self.rates, strict=True)
         for step, (clips, pair_ids, rate) in enumerate(batches):
@@ -273,8 +260,8 @@ class PublishedLoop:
             # These are the seeds of `SampleSeedHook` for seed 0 and rank 0.
             torch.manual_seed(step << 8)
             np.random.seed([0, step, 0])
-            for group, scale in zip(optimizer.param_groups, scales, strict=True):
-                group["lr"] = rate * scale
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group.get("scale", 1.0)
             inputs, own_share = normalized(network, clips), None
             if self.mixes:
                 inputs, own_share = mixup(inputs)
