@@ -230,22 +230,21 @@ def _checked_option(config: Config, key: str, value: Any) -> Any:
         # Names such as `_delete_` tell MMEngine how to merge.
         is_new = name not in known and not name.startswith("_")
         if is_new and (similar or known is RUNNER_KEYS):
-            elsewhere = [other for other in by_key(config.to_dict()) if other.endswith(f".{name}")]
-            meant = [key.replace(name, similar[0])] if similar else elsewhere
+            ends = f".{name}"
+            meant = next((k for k in by_key(config.to_dict()) if k.endswith(ends)), "")
+            if similar:
+                meant = key.replace(name, similar[0])
+            hint = f"; did you mean {meant}?" if meant else ""
             raise EpicError(
-                f"config: `train: options:` sets {key}, but nothing reads {name}"
-                + (f"; did you mean {meant[0]}?" if meant else "")
-                + "; expected a dotted key of the MMEngine config, such as "
-                "optim_wrapper.optimizer.lr"
+                f"config: `train: options:` sets {key}, but nothing reads {name}{hint}; expected a "
+                "dotted key of the MMEngine config, such as optim_wrapper.optimizer.lr"
             )
         node = _named(node).get(name)
         known, similarity = set(_named(node)), TYPO
+    if isinstance(node, tuple) and isinstance(value, list):
+        return tuple(value)
     # MMEngine removes the `_delete_` of a dict that it gets, so it gets a copy.
-    return (
-        tuple(value)
-        if isinstance(node, tuple) and isinstance(value, list)
-        else copy.deepcopy(value)
-    )
+    return copy.deepcopy(value)
 
 
 # The pipeline steps of MMAction2 that open or decode a video, each with the workflow's step to use
