@@ -34,7 +34,7 @@ from epic100.model.untrusted_steps import STEPS
 from epic100.model.views import view_pipeline
 from epic100.pages.report import LOADING
 from epic100.prediction.encoder import source_of_model
-from epic100.prediction.predict import PredictionJob, WorkItem
+from epic100.prediction.shards import PredictionJob, WorkItem
 from epic100.prediction.worker import predict_items
 from epic100.settings.prediction import PredictSettings
 from support.crafted import Unpickled

@@ -80,7 +80,7 @@ def test_a_killed_run_is_resumed_with_the_same_files(
     model, undamaged, way, tmp_path, monkeypatch, caplog
 ):
     # The 11 clips of the video, which lasts 4.004 s, are two shards.
-    monkeypatch.setattr("epic100.prediction.predict.SEGMENTS_PER_ITEM", 6)
+    monkeypatch.setattr("epic100.prediction.shards.SEGMENTS_PER_ITEM", 6)
     killed, film = tmp_path / "killed", WAYS[way](undamaged, tmp_path)
 
     def make(out):

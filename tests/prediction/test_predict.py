@@ -11,7 +11,8 @@ from epic100.base.errors import EpicError
 from epic100.data.segment_list import read_segments, write_segments
 from epic100.model.model_file import TrainedModel, load_model, save_model
 from epic100.prediction.encoder import Source
-from epic100.prediction.predict import PredictionJob, WorkItem, predictions_from_rows
+from epic100.prediction.predict import predictions_from_rows
+from epic100.prediction.shards import PredictionJob, WorkItem
 from epic100.settings.prediction import PredictSettings
 from support.models import predicted, save_random_model
 from support.this_process import kill_after_a_shard

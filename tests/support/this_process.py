@@ -116,7 +116,7 @@ def _measure(function, arguments):
 
 def kill_after_a_shard(work: Callable, *arguments, **keywords) -> None:
     """Call `work` in a process that is killed as soon as it has written one shard."""
-    from epic100.prediction.predict import PredictionJob
+    from epic100.prediction.shards import PredictionJob
 
     write = PredictionJob.write_shard
 

@@ -16,7 +16,8 @@ from epic100.base.errors import EpicError
 from epic100.data.segment_list import NO_LABEL, write_segments
 from epic100.model.views import sampling_of
 from epic100.prediction.encoder import Source
-from epic100.prediction.predict import PredictionJob, predict_rows, work_items
+from epic100.prediction.predict import predict_rows
+from epic100.prediction.shards import PredictionJob, work_items
 from epic100.settings.prediction import PredictSettings
 from epic100.video.index import VideoIndex, load_index
 from epic100.video.scan_table import ScanRow, read_scan_table

@@ -32,7 +32,7 @@ from epic100.prediction.clip_outputs import (
     scanned_video,
 )
 from epic100.prediction.encoder import Source
-from epic100.prediction.predict import remove_shards
+from epic100.prediction.shards import remove_shards
 from epic100.settings.prediction import FeatureSettings, PredictSettings
 from epic100.video.scan_table import ScanRow, read_scan_table
 

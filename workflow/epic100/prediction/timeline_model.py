@@ -36,7 +36,7 @@ from epic100.prediction.clip_outputs import (
     scanned_video,
 )
 from epic100.prediction.encoder import source_of_model
-from epic100.prediction.predict import remove_shards
+from epic100.prediction.shards import remove_shards
 from epic100.settings.prediction import PredictSettings
 from epic100.video.scan_table import outside, ranges_of
 

@@ -22,7 +22,8 @@ from epic100.prediction.clip_outputs import (
     place_clips,
     rows_of_clips,
 )
-from epic100.prediction.predict import predictions_from_rows, remove_shards
+from epic100.prediction.predict import predictions_from_rows
+from epic100.prediction.shards import remove_shards
 from epic100.prediction.timeline import SUFFIXES, build_timeline, sibling, write_timeline
 from epic100.prediction.timeline_model import ModelInUse
 from epic100.scan.participant import scan_participant

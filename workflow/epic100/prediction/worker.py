@@ -23,7 +23,7 @@ from epic100.model.hugging_face import with_encoder
 from epic100.model.untrusted import clean_dataset
 from epic100.model.views import view_pipeline
 from epic100.prediction.encoder import encode_clips, open_encoder
-from epic100.prediction.predict import PredictionJob
+from epic100.prediction.shards import PredictionJob
 
 
 def predict_items(job: PredictionJob, label: str) -> None:
