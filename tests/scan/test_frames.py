@@ -14,13 +14,12 @@ import pytest
 from epic100.minikitchen.damage import truncate
 from epic100.scan.damage import clock_finding
 from epic100.scan.frames import list_frames
-from epic100.scan.participant import Result, scan_participant
-from epic100.scan.worker import scan_file
-from epic100.video.index import VideoIndex, load_index
+from epic100.scan.participant import scan_participant
+from epic100.video.index import load_index
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
-from support.damage import overwrite
+from support.scanned import inspect
 from support.this_process import records_of
 from support.tricky_videos import draw_frames, frame_file, pack, write_frames
 
@@ -34,10 +33,9 @@ def folder(tmp_path) -> Path:
     return write_frames(tmp_path / "P01/rgb_frames/P01_01", draw_frames(FRAMES, SIZE))
 
 
-def scan(path: Path, video: Video = VIDEO) -> Result:
-    """Scan frames in this process."""
-    answer = scan_file(path, video, 2**24, lambda count: None)
-    return Result(ScanRow.of(answer["row"]), VideoIndex.from_arrays(answer["arrays"]))
+def scan(path: Path, fps: float = 60000 / 1001, duration: float = 1.0):
+    """Scan frames in this process; return their row and their index."""
+    return inspect(path, "P01_01", seconds=duration, fps=fps)
 
 
 @pytest.mark.parametrize(
@@ -50,10 +48,10 @@ def scan(path: Path, video: Video = VIDEO) -> Result:
 )
 def test_frames_are_read_as_each_jpeg_decodes(store, folder):
     path = store(folder)
-    result = scan(path)
-    assert (result.row.status, result.row.frames, result.row.fps) == ("ok", FRAMES, 60.0)
-    assert (result.row.judged, result.row.timing) == ("frames", "constant")
-    reader = VideoReader(path, result.index)
+    row, index = scan(path)
+    assert (row.status, row.frames, row.fps) == ("ok", FRAMES, 60.0)
+    assert (row.judged, row.timing) == ("frames", "constant")
+    reader = VideoReader(path, index)
     for frame in np.random.default_rng(0).permutation(FRAMES)[:20].tolist():
         (decoded,) = av.open(str(frame_file(folder, frame))).decode(video=0)
         (read,) = reader.get_frames([frame])
@@ -61,73 +59,47 @@ def test_frames_are_read_as_each_jpeg_decodes(store, folder):
     assert reader.get_frames([7, 7, 3], (32, 57)).shape == (3, 32, 57, 3)
 
 
-def remove(folder: Path) -> Path:
-    """Remove frames 10 and 11."""
-    frame_file(folder, 10).unlink()
-    frame_file(folder, 11).unlink()
-    return folder
-
-
-def grow(folder: Path) -> Path:
-    """Replace frames 10 and 11 by frames of another size."""
-    for frame in (10, 11):
-        cv2.imwrite(str(frame_file(folder, frame)), np.zeros((128, 228, 3), np.uint8))
-    return folder
-
-
-def each(change) -> object:
-    """Change the files of frames 10 and 11."""
-
-    def change_both(folder: Path) -> Path:
-        for frame in (10, 11):
-            change(frame_file(folder, frame))
-        return folder
-
-    return change_both
-
-
 @pytest.mark.parametrize("store", [lambda folder: folder, pack], ids=["folder", "tar"])
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        pytest.param(remove, "2 frames have no file", id="numbers missing"),
+        pytest.param(Path.unlink, "2 frames have no file", id="number missing"),
         pytest.param(
-            each(lambda path: path.write_bytes(b"")), "2 frames have no file, or an", id="empty"
+            lambda jpeg: jpeg.write_bytes(b""), "2 frames have no file, or an", id="empty"
         ),
-        pytest.param(each(partial(truncate, fraction=0.5)), "2 packets do not decode", id="cut"),
-        pytest.param(each(lambda path: path.write_text("404")), "2 p", id="no frame"),
+        pytest.param(partial(truncate, fraction=0.5), "2 packets do not decode", id="cut"),
+        pytest.param(lambda jpeg: jpeg.write_text("404"), "2 p", id="no frame"),
+        pytest.param(lambda jpeg: jpeg.write_bytes(bytes(jpeg.stat().st_size)), "2 p", id="zeros"),
         pytest.param(
-            each(lambda path: overwrite(path, 0, bytes(path.stat().st_size))), "2 p", id="zeros"
+            lambda jpeg: cv2.imwrite(str(jpeg), np.zeros((128, 228, 3), np.uint8)),
+            "2 frames are of another size",
+            id="another size",
         ),
-        pytest.param(grow, "2 frames are of another size", id="another size"),
     ],
 )
-def test_damaged_frames_are_marked_and_keep_their_numbers(spoil, reason, store, folder):
-    path = store(spoil(folder))
-    result = scan(path)
-    assert (result.row.status, result.row.damaged) == ("damaged", [(10, 12)])
-    assert reason in result.row.reason
-    reader = VideoReader(path, result.index)
+def test_damaged_frames_keep_their_numbers(spoil, reason, store, folder):
+    for frame in (10, 11):
+        spoil(frame_file(folder, frame))
+    path = store(folder)
+    row, index = scan(path)
+    assert (row.status, row.damaged) == ("damaged", [(10, 12)])
+    assert reason in row.reason
+    reader = VideoReader(path, index)
     assert reader.get_frames([9, 12]).any()
-    if not result.index.packets[10]["size"]:
+    if not index.packets[10]["size"]:
         with pytest.raises(FrameError, match="P01_01.*: frame 10 does not decode"):
             reader.get_frames([10])
 
 
 def test_a_tar_that_breaks_off_has_damaged_frames_from_there_on(folder):
-    path = truncate_tar(pack(folder), 0.5)
-    result = scan(path)
-    ((start, stop),) = result.row.damaged
-    assert 20 < start == result.index.frames < stop == FRAMES
-    assert f"truncated: {start} of {FRAMES} frames are in the file" in result.row.reason
-    assert VideoReader(path, result.index).get_frames([start - 1]).any()
-    assert clock_finding(result.row, result.index, VIDEO.duration) == ""
-
-
-def truncate_tar(path: Path, fraction: float) -> Path:
-    """Cut a tar, and return its path."""
-    truncate(path, fraction)
-    return path
+    path = pack(folder)
+    truncate(path, 0.5)
+    row, index = scan(path)
+    ((start, stop),) = row.damaged
+    assert 20 < start == index.frames < stop == FRAMES
+    assert f"truncated: {start} of {FRAMES} frames are in the file" in row.reason
+    assert VideoReader(path, index).get_frames([start - 1]).any()
+    assert clock_finding(row, index, VIDEO.duration) == ""
 
 
 @pytest.mark.parametrize(
@@ -185,9 +157,9 @@ def test_other_names_are_no_frames(folder):
 def test_frames_have_the_official_rate_or_that_of_the_sheet_if_only_it_fits(
     fps, duration, rate, finding, folder
 ):
-    result = scan(folder, Video("P01_01", "P01", "train", fps, duration))
-    assert result.index.fps == rate
-    assert clock_finding(result.row, result.index, duration, fps) == finding
+    row, index = scan(folder, fps, duration)
+    assert index.fps == rate
+    assert clock_finding(row, index, duration, fps) == finding
 
 
 def test_a_scan_finds_frames_in_their_layout_and_keeps_the_result(folder, tmp_path):
@@ -202,9 +174,9 @@ def test_a_scan_finds_frames_in_their_layout_and_keeps_the_result(folder, tmp_pa
 
 
 def test_a_frame_that_was_replaced_since_the_scan_is_an_error(folder):
-    result = scan(folder)
+    _, index = scan(folder)
     os.replace(frame_file(folder, 20), frame_file(folder, 30))
-    reader = VideoReader(folder, result.index)
+    reader = VideoReader(folder, index)
     with pytest.raises(FrameError, match="is not the file that was scanned"):
         reader.get_frames([30])
     with pytest.raises(FrameError, match="No such file"):

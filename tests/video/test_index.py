@@ -86,16 +86,10 @@ def built(undamaged, tmp_path):
     return {f"videos/P01/{name}.MP4": index for name, index in built.items()}
 
 
-def assert_same(folder, built) -> None:
-    """Assert that the indexes in the files of `folder` are those that were written."""
-    load_indexes.cache_clear()
-    for path, index in built.items():
-        found = find_index(folder, path).to_arrays()
-        assert all(np.array_equal(found[name], array) for name, array in index.to_arrays().items())
-
-
 def test_indexes_are_read_as_they_were_written(tmp_path, built):
-    assert_same(tmp_path, built)
+    for path, index in built.items():
+        found = find_index(tmp_path, path).to_arrays()
+        assert all(np.array_equal(found[name], array) for name, array in index.to_arrays().items())
 
 
 def test_a_file_of_indexes_is_read_once_even_if_it_is_removed(tmp_path, built):
@@ -120,10 +114,7 @@ def test_a_video_without_an_index_is_an_error_that_says_how_to_make_it(tmp_path,
 @pytest.mark.parametrize(
     "make",
     [
-        pytest.param(
-            lambda parts, out: two_entries(parts, out),
-            id="two entries",
-        ),
+        pytest.param(two_entries, id="two entries"),
         pytest.param(
             lambda parts, out: show_parts(parts[0], [(30, 20), (0, 20)], out),
             id="parts in another order",
