@@ -9,7 +9,7 @@ from epic100.base.machine import handle_in_thread
 from epic100.cli.start import (
     reject_missing_videos,
     reject_missing_weights,
-    reject_other_encoders,
+    require_usable_encoders,
     request_of,
     try_training,
 )
@@ -23,7 +23,7 @@ def reject_what_would_fail(planned):
     reject_missing_weights(rules, [weights for weights, _ in START_WEIGHTS.values()])
     # A job names the folder of its encoder by its parameter `encoder`.
     folders = {job.params.get("encoder") for job in planned} - {None}
-    reject_other_encoders(folders)
+    require_usable_encoders(folders)
     for run in {job.wildcards_dict.get("run") for job in planned if job.rule.name == "train"}:
         # The demo's training is known to work.
         if not MINIKITCHEN:

@@ -194,6 +194,7 @@ def test_a_config_of_mmaction2_is_refused_with_the_lines_to_change(lab):
     [
         ("optim_wraper.optimizer.lr", "nothing reads optim_wraper; did you mean optim_wrapper."),
         ("batch_size", "nothing reads batch_size; did you mean train_dataloader.batch_size?"),
+        ("models.models", "did you mean model.models?"),
         ("model.cls_head.head.dropout_rate", "did you mean model.cls_head.head.dropout_ratio?"),
         ("model.backbone.gama_w", "did you mean model.backbone.gamma_w?"),
         ("train_dataloader.batchsize", "did you mean train_dataloader.batch_size?"),

@@ -235,14 +235,16 @@ def _raise_if_overdue(pid: int, report: Report, order: Order, passed: float, sil
         ProcessError: The process did not start, or it gets no core, memory or disk.
     """
     has_started = report.frames >= 0
+    longest = PATIENCE * order.total_seconds if has_started else START_SECONDS
     is_stalled = has_started and silent > PATIENCE * order.stall_seconds
-    if is_stalled or passed > (PATIENCE * order.total_seconds if has_started else START_SECONDS):
-        if has_started and is_asleep(pid):
-            raise _too_long(order, is_total=not is_stalled)
-        raise ProcessError(
-            f"its process had too little of {passed:.0f} s to start or to work: the cores, the "
-            "memory or the disk of this machine are too busy"
-        )
+    if not is_stalled and passed <= longest:
+        return
+    if has_started and is_asleep(pid):
+        raise _too_long(order, is_total=not is_stalled)
+    raise ProcessError(
+        f"its process had too little of {passed:.0f} s to start or to work: the cores, the "
+        "memory or the disk of this machine are too busy"
+    )
 
 
 def _too_long(order: Order, is_total: bool) -> FileError:

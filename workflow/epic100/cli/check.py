@@ -74,14 +74,15 @@ def _try_trainings(config: Settings, remote: bool) -> int:
         1 if a training would fail, else 0.
     """
     try:
-        works = []
+        passed = []
         for run in config.runs or [None]:
             section = config.of_run(run).train
             weights = start_weights(section, existing_path(section.config))
             if weights and not weights.needs_download:
                 check_weights(weights)
-            works.append(try_training(request_of(config, run, remote=remote), print))
-        if all(works):
+            # A trial that could not be made has said so, and is no failure.
+            passed.append(try_training(request_of(config, run, remote=remote), print))
+        if all(passed):
             print(f"{OK:8}{'train':13}works, in a trial with these settings")
     except EpicError as error:
         print(error)

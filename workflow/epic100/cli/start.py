@@ -75,21 +75,21 @@ def reject_missing_weights(rules: Collection[str], weights: Iterable[StartWeight
             check_weights(start)
 
 
-def reject_other_encoders(folders: Iterable[str]) -> None:
-    """Stop a run with an encoder of Hugging Face that cannot be built here.
+def require_usable_encoders(folders: Iterable[str]) -> None:
+    """Check before the jobs that each encoder of Hugging Face can be built.
 
     Args:
         folders: The folders of encoders that jobs read.
 
     Raises:
-        EpicError: As said.
+        EpicError: The folder holds no encoder, or one that cannot be built.
     """
     # With `--sdm conda`, only the jobs have torch.
     if folders and importlib.util.find_spec("torch"):
         from epic100.model.hugging_face_folder import HuggingFaceFolder
 
         for folder in folders:
-            HuggingFaceFolder(folder).open()
+            HuggingFaceFolder(folder).open()  # for its errors
 
 
 def request_of(

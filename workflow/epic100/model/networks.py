@@ -320,14 +320,14 @@ class PySlowFastHead(models.heads.SlowFastHead):
     """
 
     def __init__(self, parts: Sequence[int], window: int = 7, **arguments: Any) -> None:
-        """Build MMAction2's head, and store the tasks and the window, which only tests use."""
+        """Build MMAction2's head, and store the tasks, and the window of the eval mode."""
         super().__init__(**arguments)
-        # `split_outputs` takes sizes by name. No code reads these names, so they are numbers.
+        # `split_outputs` takes sizes by name; any names will do.
         self.parts: Mapping[str, int] = {str(task): size for task, size in enumerate(parts)}
         self.window = window
 
     def forward(self, x: tuple[Tensor, Tensor], **unused: Any) -> Tensor:
-        """Compute the scores of clips; in a test, as a mean over windows of the feature map.
+        """Compute the scores of clips; in eval mode, as a mean over windows of the feature map.
 
         Args:
             x: Features of the slow and of the fast pathway, [B, C, T, H, W] each.

@@ -307,17 +307,16 @@ def beside_published(
         ) from error
     method = HEADS if HEADS in reduction_methods(predictions) else "logsumexp"
     marginal = outcomes(predictions, labels, method)
-    action = own_action = official["action_at_1"].to_numpy()
-    if predictions.pair_head:
-        own_action = own_actions(predictions, labels)
-    by_head, by_product = reported.action, None
-    if not reported.own_scores:
-        by_head, by_product = None, reported.action
+    official_action = official["action_at_1"].to_numpy()
+    own_action = own_actions(predictions, labels) if predictions.pair_head else official_action
+    # The publication counts actions in one of two ways; the other way has nothing to compare with.
+    published_own = reported.action if reported.own_scores else None
+    published_official = None if reported.own_scores else reported.action
     comparisons = (
         ("verb", reported.verb, marginal["verb_at_1"].to_numpy()),
         ("noun", reported.noun, marginal["noun_at_1"].to_numpy()),
-        ("action, own scores", by_head, own_action),
-        ("action, official", by_product, action),
+        ("action, own scores", published_own, own_action),
+        ("action, official", published_official, official_action),
     )
     readable = official["predicted"].to_numpy()
     rows = []

@@ -302,6 +302,8 @@ class Executor(plugin.Executor):
     def _poll(self, ids: Sequence[str]) -> dict[str, SlurmJob]:
         """Ask Slurm for these jobs; return those that it knows, by their ids.
 
+        The screen gets the jobs that are in the queue, and what Slurm does not know is counted.
+
         The word of squeue counts before that of sacct: after an end by the machines, Slurm may have
         queued the job again, despite `--no-requeue`.
         """
@@ -322,7 +324,7 @@ class Executor(plugin.Executor):
         if queue is not None:
             self._absences.update(missing)
         for job_id in known:
-            del self._absences[job_id]
+            self._absences.pop(job_id, None)
         return known
 
     def _report_end(self, info: SubmittedJobInfo, ended: SlurmJob) -> None:

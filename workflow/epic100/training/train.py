@@ -154,16 +154,17 @@ def run_training(config: Config, placement: Placement) -> Runner:
     # Where it begins: at a checkpoint, or with start weights.
     run = Path(config.work_dir)
     checkpoint, weights = newest_checkpoint(run), config.get("load_from")
-    is_file = checkpoint is None and weights is not None and Path(weights).is_file()
+    starts_from_file = checkpoint is None and weights is not None and Path(weights).is_file()
     if checkpoint:
         config.resume, config.load_from = True, str(checkpoint)
         log.info(f"going on from {checkpoint}")
-    elif is_file:
+    elif starts_from_file:
+        # MMEngine loads through a reader of ours, which takes tensors alone (hooks.py).
         config.load_from = START_WEIGHTS + weights
     # Runners of one name share their messages in MMEngine.
     config.experiment_name = f"{run.name}_{time.time_ns()}"
     runner = TrainRunner.from_cfg(config)
-    if is_file:
+    if starts_from_file:
         log.info(f"{weights}: {fit_weights(weights, read_weights(weights), bare(runner.model))}")
 
     (save_hook,) = (hook for hook in runner.hooks if isinstance(hook, SaveHook))
