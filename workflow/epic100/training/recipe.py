@@ -206,13 +206,14 @@ SIMILAR, TYPO = 0.6, 0.85
 
 
 def _checked_option(config: Config, key: str, value: Any) -> Any:
-    """Return a copy of the value of an option, as a tuple where the config has a tuple.
-
-    YAML has no tuples, but some classes of MMAction2 take nothing else.
+    """Reject a typo in an option's key, and return a copy of its value for the config.
 
     At the top, the Runner reads only its own keys; the others there are variables of the config's
     file. Below, a name may be new, unless it is similar to one next to it: the class that is built
     there rejects what it does not take.
+
+    A list becomes a tuple where the config has a tuple. YAML has no tuples, but some classes of
+    MMAction2 take nothing else.
 
     Args:
         config: The config before the options are applied.
@@ -225,15 +226,16 @@ def _checked_option(config: Config, key: str, value: Any) -> Any:
     # `node` is what the names of the key so far lead to.
     node: Any = config.to_dict()
     known, similarity = RUNNER_KEYS, SIMILAR
-    for name in key.split("."):
+    names = key.split(".")
+    for depth, name in enumerate(names):
         similar = difflib.get_close_matches(name, known, n=1, cutoff=similarity)
         # Names such as `_delete_` tell MMEngine how to merge.
         is_new = name not in known and not name.startswith("_")
-        if is_new and (similar or known is RUNNER_KEYS):
+        if is_new and (similar or depth == 0):
             ends = f".{name}"
             meant = next((k for k in by_key(config.to_dict()) if k.endswith(ends)), "")
             if similar:
-                meant = key.replace(name, similar[0])
+                meant = ".".join([*names[:depth], similar[0], *names[depth + 1 :]])
             hint = f"; did you mean {meant}?" if meant else ""
             raise EpicError(
                 f"config: `train: options:` sets {key}, but nothing reads {name}{hint}; expected a "
