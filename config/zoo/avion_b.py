@@ -119,6 +119,6 @@ reference = dict(
         batch="a batch of 128 is for one GPU; the rate is in proportion, as there",
         precision="bf16 needs no scaling of losses",
         last_batch="no segment is left out of an epoch",
-        cutmix_of="a slip: timm's CutMix is for pictures, and gets clips",
+        cutmix_of="a slip: timm's CutMix is for images, and gets clips",
     ),
 )

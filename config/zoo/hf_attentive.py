@@ -91,7 +91,7 @@ reference = dict(
         },
     },
     differs=dict(
-        loss="that data set has one kind of class",
+        loss="that data set has one type of class",
         rate="one of those that they try; a sweep tries others",
         decay="one of those that they try; a sweep tries others",
         batch="a batch of 64 is for one GPU; the rate is in proportion",
@@ -101,7 +101,7 @@ reference = dict(
         crop="LaViLa's and AVION's on EPIC-KITCHENS; of the size that the folder says",
         test_crop="the folder says",
         flip="that data set tells left from right, EPIC-KITCHENS does not",
-        views="three crops of a picture cut its objects less than one: `predict: crops: 3`",
+        views="three crops of a frame cut its objects less than one: `predict: crops: 3`",
         head_init="that of MMAction2's head",
     ),
 )

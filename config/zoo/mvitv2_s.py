@@ -99,11 +99,11 @@ reference = dict(
         },
     },
     differs=dict(
-        loss="that data set has one kind of class",
+        loss="that data set has one type of class",
         batch="a batch of 64 is for one GPU; the rate is in proportion, as there",
         repeats="every clip of a batch is of another segment, as there on Something-Something V2",
         precision="bf16 takes less memory and time on a GPU",
-        views="three crops of a picture cut its objects less than one: `predict: crops: 3`",
+        views="three crops of a frame cut its objects less than one: `predict: crops: 3`",
         crop="LaViLa's and AVION's on EPIC-KITCHENS, whose objects are small",
         augmentation="another RandAugment, of two changes",
         start="Kinetics-400, the weights that the first file learned",

@@ -106,10 +106,10 @@ reference = dict(
         },
     },
     differs=dict(
-        loss="that data set has one kind of class",
+        loss="that data set has one type of class",
         batch="a batch of 64 is for one GPU; the rate is in proportion, as there",
         precision="bf16 needs no scaling of losses",
-        views="three crops of a picture cut its objects less than one: `predict: crops: 3`",
+        views="three crops of a frame cut its objects less than one: `predict: crops: 3`",
         crop="LaViLa's and AVION's on EPIC-KITCHENS, whose objects are small",
         flip="that data set tells left from right, EPIC-KITCHENS does not",
         augmentation="timm does each of four changes half the time, torchvision does all",
