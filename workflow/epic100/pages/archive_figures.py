@@ -176,7 +176,7 @@ def annotated_segments(
     Args:
         csvs: Annotation files by split.
         videos: All videos of the sheet by id.
-        **reading: Options of `load_annotations`, to which `load_splits` passes them.
+        **reading: Options of `read_annotations`, to which `load_splits` passes them.
 
     Returns:
         The table of `load_splits`, with `participant` and `seconds`; a missing label is -1.

@@ -64,7 +64,7 @@ SLURM_MESSAGE = re.compile(r"^(?:slurmstepd|slurmd|srun)[^:]*: error: (.+)$", re
 # The name of this folder's jobs, the clusters that they were sent to, and the number of the folder
 # on its disk, which a copy of the folder does not have.
 NAME_FILE = Path(".snakemake/epic100-slurm.json")
-# The parts of the plugin that are used here and are not documented (tests/slurm/test_plugin.py).
+# The parts of the plugin that are used here and are not documented (tests/slurm/test_failures.py).
 PARTS_OF_PLUGIN = (
     "_job_submission_executor",
     "_report_job_submission_threadsafe",
