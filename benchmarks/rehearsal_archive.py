@@ -20,10 +20,10 @@ from epic100.video.sheet import Video, read_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
-from behaviour.films import draw_frames  # noqa: E402
 from support.damage import overwrite  # noqa: E402
 from support.lab import write_sheet  # noqa: E402
 from support.packets import rewrite, write_film  # noqa: E402
+from support.tricky_videos import draw_frames  # noqa: E402
 
 SHEET = ROOT / "config/videos.tsv"
 CSVS = {"train": "train", "val": "validation", "test": "test_timestamps"}
@@ -209,7 +209,7 @@ def encode(path: Path, size: Size, fps: float, seed: int) -> None:
     frames = round(size.film * rate / GROUP) * GROUP
     settings = f"keyint={GROUP}:min-keyint={GROUP}:scenecut=0:bframes=3:threads=1:asm=SSE2"
     coder = {"preset": "veryfast", "crf": "26", "x264-params": settings}
-    drawn = draw_frames(frames, seed, size.picture)
+    drawn = draw_frames(frames, size.picture, seed)
     write_film(path, drawn, size.picture, rate, range(frames), 1 / rate, coder=coder)
 
 

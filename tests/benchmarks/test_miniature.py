@@ -1,4 +1,4 @@
-"""Two benchmarks in miniature: of the ways to read an archive, and of a node with a GPU."""
+"""Benchmarks in miniature: ways to read an archive, a node with a GPU, a rehearsal."""
 
 import json
 
@@ -43,3 +43,16 @@ def test_the_gpu_benchmark_answers_every_question_in_miniature():
     assert [row["works"] for row in found["ends"]] == [True, True]
     ways = [row["way"] for row in found["zoo"] if row["clips_s"] > 0 <= row["waiting"] <= 1]
     assert ways == ["this workflow", "MMAction2"]
+
+
+def test_a_rehearsal_that_is_killed_twice_ends_the_same(tmp_path):
+    """A small archive, from videos to both submissions; some files are missing or damaged."""
+    # The name of a folder may have a space.
+    folder = tmp_path / "the rehearsal"
+    printed = json.loads(
+        python("benchmarks/rehearsal.py", folder, "--small").stdout.splitlines()[-1]
+    )
+    assert printed["differ"] == []
+    ends = [call["end"].split()[0] for call in printed["calls"]]
+    assert ends == ["SIGTERM", "SIGKILL", "whole", "whole"]
+    assert all((folder / "straight/results").glob("submission.*"))

@@ -25,7 +25,7 @@ def page(browser, one_run):
         ("result", "'wrong'", 6),
         ("result", "'right'", 21),
         ("result", "'noun'", 4),
-        # Among the five most probable of 12 actions; test_browse_data.py compares with metrics.json.
+        # Among the five most probable of 12 actions (test_browse_data.py).
         ("result", "'near'", 3),
         ("result", "'far'", 3),
         ("result", "'none'", 3),
