@@ -1,15 +1,21 @@
 """Damage of each type is found; the marked range is no larger than needed, and the rest is read."""
 
+import errno
+import os
 import random
 import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from epic100.base import disk
+from epic100.base.errors import DiskError
 from epic100.minikitchen.damage import flip_bits, truncate
+from epic100.scan import worker
 from epic100.video.build_index import build_index
 from epic100.video.reader import VideoReader
 from support.damage import (
@@ -129,6 +135,18 @@ def test_the_second_of_two_frames_with_one_time_is_marked(video):
     assert "share their time" in row.reason or "break the numbering" in row.reason
     second = int(np.flatnonzero(np.diff(index.pts) == 0)[0]) + 1
     assert second in marked(row)
+
+
+def test_a_disk_that_fails_at_the_last_check_is_no_defect_of_the_video(video, monkeypatch):
+    def failing_reader(*arguments):
+        error = OSError(errno.EIO, os.strerror(errno.EIO))
+        monkeypatch.setattr(os, "pread", Mock(side_effect=error))
+        return VideoReader(*arguments)
+
+    monkeypatch.setattr(worker, "VideoReader", failing_reader)
+    monkeypatch.setattr(disk, "WAITS", (0.0,))
+    with pytest.raises(DiskError, match="Input/output error"):
+        inspect(video, "v")
 
 
 def grey(width: int, height: int, count: int) -> dict:

@@ -1,6 +1,7 @@
 """Frames of each type of file are as in a full decode."""
 
 import re
+from dataclasses import replace
 
 import av
 import cv2
@@ -14,7 +15,7 @@ from epic100.video.reader import FrameError, SharedCaches, VideoReader
 from epic100.video.window import Window
 from support.checkout import needs_decord
 from support.damage import overwrite, packets_of
-from support.packets import decoded
+from support.packets import decoded, rewrite
 from support.scanned import inspect
 from support.tricky_videos import (
     MIRROR,
@@ -105,6 +106,19 @@ def test_frames_scaled_in_the_decoder_are_nearly_those_scaled_afterwards(lab):
     ]
     # Values go up to 255. The two filters are not the same.
     assert np.abs(scaled.astype(int) - np.stack(afterwards)).mean() < 4
+
+
+def test_frames_with_the_same_time_are_an_error_that_names_them(tmp_path):
+    path = encode(tmp_path / "v.MP4", 40, bframes=0)
+
+    def share_time(packets):
+        packets[29] = replace(packets[29], pts=packets[30].pts)
+        return packets
+
+    rewrite(path, share_time)
+    reader = VideoReader(path)
+    with pytest.raises(FrameError, match=r"v\.MP4: frames 29 and 30 have the same time"):
+        reader.get_frames([28, 29, 30])
 
 
 def test_a_change_of_frame_size_is_an_error_that_names_the_frame(tmp_path):

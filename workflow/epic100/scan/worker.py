@@ -17,6 +17,7 @@ import av
 import numpy as np
 
 from epic100.base.disk import HashedFile
+from epic100.base.errors import DiskError
 from epic100.base.guarded import FileError
 from epic100.scan.damage import (
     CORRUPT,
@@ -100,6 +101,8 @@ def scan_file(
     if undamaged.any():
         try:
             VideoReader(path, index).get_frames([int(np.argmax(undamaged))])
+        except DiskError:
+            raise
         except (FrameError, ValueError) as error:
             raise FileError(
                 f"frames ({index.stream.pix_fmt}) of {index.stream.codec} that cannot be read; "

@@ -136,6 +136,13 @@ class VideoReader:
         rgb = np.empty((len(frames), *(size or window_size), 3), np.uint8)
         pts = self.index.pts_of(frames)
         missing = dict(zip(pts.tolist(), rgb, strict=True))
+        if len(missing) < len(frames):
+            # A scan marks such frames as damaged.
+            first = frames[:-1][np.diff(pts) == 0][0]
+            raise FrameError(
+                f"{self.path}: frames {first} and {first + 1} have the same time; scan the video "
+                "and use the clean list"
+            )
         # Streams with the same value describe their frames alike, so they share converters.
         frame_format = (self.index.stream, self.index.extradata)
         converter = self._caches.converters(frame_format, window_size, size)
