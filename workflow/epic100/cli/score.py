@@ -138,7 +138,6 @@ def _labels_and_arguments(options: argparse.Namespace) -> tuple[LabelTable, dict
         # A run on a subset of the CSV has its segments in a list.
         if config.videos.subset:
             val = folder / "results/segments/val.txt"
-    # Without a path in the config, `find_lists` searches the folder of the train CSV.
     named = config.evaluate.model_dump(exclude_none=True)
     lists = find_lists(train, {key: str(folder / path) for key, path in named.items()})
     sizes = (config.classes.verbs, config.classes.nouns)

@@ -26,7 +26,7 @@ CLASS_LISTS = {
 
 
 def find_lists(
-    val_csv: str | os.PathLike,
+    annotations: str | os.PathLike,
     named: dict[str, str | None],
     to_be_made: bool = False,
     lists: Mapping[str, tuple[str, str]] = LISTS,
@@ -34,7 +34,7 @@ def find_lists(
     """Find the official lists: the files that the config names, or else files in the CSV's folder.
 
     Args:
-        val_csv: The validation CSV.
+        annotations: An official CSV of segments. The lists are searched in its folder.
         named: The paths in the config, by the keys of `lists`.
         to_be_made: Assume that files in the CSV's folder will exist; otherwise they must exist now.
         lists: File name and column by key, such as `LISTS` or `CLASS_LISTS`.
@@ -44,7 +44,7 @@ def find_lists(
     """
     paths = {}
     for key, (official_name, _) in lists.items():
-        official_path = Path(val_csv).parent / official_name
+        official_path = Path(annotations).parent / official_name
         if named_path := named.get(key):
             paths[key] = named_path
         elif to_be_made or official_path.exists():

@@ -152,7 +152,7 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
     middle, _ = index.frames_between((step_begins + step_ends) / 2, step_ends)
     middle = np.clip(middle, 0, index.frames - 1)
 
-    # Undamaged steps, and the frames from `low` up to, but not with, `high` for the clip of each.
+    # Undamaged steps, and the undamaged frames from `low` up to, but not with, `high` around each.
     # A step after the last frame is cut off.
     undamaged = step_start < index.frames
     low, high = np.zeros(steps, np.int64), np.full(steps, index.frames)
@@ -161,19 +161,8 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
         low = np.where(step_start >= stop, np.maximum(low, stop), low)
         high = np.where(step_stop <= start, np.minimum(high, start), high)
 
-    # The clip of each step.
-    if index.is_steady:
-        clip_start = np.maximum(np.minimum(middle - frames // 2, high - frames), low)
-        clip_stop = clip_start + frames
-    else:
-        # At a variable rate a clip lasts as long as its frames would at the mean rate, so it is
-        # placed by times. `high` may be the frame after the last one, which needs a time, too.
-        times = np.append(index.times, index.time_of(index.frames))
-        begins = times[middle] - frames // 2 / index.fps
-        begins = np.maximum(np.minimum(begins, times[high] - frames / index.fps), times[low])
-        clip_start = np.maximum(index.at_steps(begins), low)
-        clip_stop = index.at_steps(begins + (frames - 1) / index.fps) + 1
-
+    place = _place_by_numbers if index.is_steady else _place_by_times
+    clip_start, clip_stop = place(index, middle, low, high, frames)
     return ClipPlan(
         stride=stride,
         duration=duration,
@@ -182,6 +171,44 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
         undamaged=undamaged,
         damaged=[(index.time_of(max(start, 0)), index.time_of(stop)) for start, stop in damaged],
     )
+
+
+def _place_by_numbers(
+    index: VideoIndex, middle: np.ndarray, low: np.ndarray, high: np.ndarray, frames: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Place clips in a video of constant rate: each has the same number of frames.
+
+    Args:
+        index: Not used; as `_place_by_times` has it.
+        middle: int64 [N], the frame in the middle of each step.
+        low: int64 [N], first frame that a clip may have.
+        high: int64 [N], frame after the last one that a clip may have.
+        frames: Frames of a clip.
+
+    Returns:
+        int64 [N] twice: the first frame of each clip, and the frame after its last one. This one
+        is beyond `high` if fewer than `frames` frames are undamaged.
+    """
+    clip_start = np.minimum(middle - frames // 2, high - frames)
+    clip_start = np.maximum(clip_start, low)
+    return clip_start, clip_start + frames
+
+
+def _place_by_times(
+    index: VideoIndex, middle: np.ndarray, low: np.ndarray, high: np.ndarray, frames: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Place clips in a video of variable rate: each lasts as long as `frames` at the mean rate.
+
+    The arguments and what is returned are as in `_place_by_numbers`.
+    """
+    # `high` may be the frame after the last one, which needs a time, too.
+    times = np.append(index.times, index.time_of(index.frames))
+    begins = times[middle] - frames // 2 / index.fps
+    begins = np.minimum(begins, times[high] - frames / index.fps)
+    begins = np.maximum(begins, times[low])
+    clip_start = np.maximum(index.at_steps(begins), low)
+    clip_stop = index.at_steps(begins + (frames - 1) / index.fps) + 1
+    return clip_start, clip_stop
 
 
 def clip_frames(pipeline: Sequence[Mapping[str, Any]], fps: float, window: float | None) -> int:

@@ -226,26 +226,31 @@ def _confusions(counts: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _head_metrics(predictions: Predictions, labels: LabelTable) -> dict[str, float | None]:
-    """Compute `action_head_accuracy_at_1` and `loss` from the scores of the model's heads."""
+    """Compute the metrics of the model's heads, before their scores are folded.
+
+    Returns:
+        `action_head_accuracy_at_1`, in percent, of the pair head; None without that head. `loss`:
+        the sum over the heads of the mean negative log-likelihood of the segments whose pair is in
+        training; None without such a segment.
+    """
     rows = rows_of(predictions.narration_ids, labels.ids)
     # A true pair that is not in training gets -1, which is never a guess and has no loss.
     true_pairs = torch.from_numpy(labels.rows_in(predictions.pairs)[rows])
     is_trained = true_pairs >= 0
     true_classes = predictions.pair_table[true_pairs[is_trained]]
-    heads = [
-        (predictions.verb_log_probs, true_classes[:, 0]),
-        (predictions.noun_log_probs, true_classes[:, 1]),
-    ]
+    scores_and_labels = []
+    if predictions.verb_log_probs is not None:
+        scores_and_labels.append((predictions.verb_log_probs, true_classes[:, 0]))
+    if predictions.noun_log_probs is not None:
+        scores_and_labels.append((predictions.noun_log_probs, true_classes[:, 1]))
     accuracy = loss = None
     if predictions.pair_head:
-        heads.append((predictions.log_probs, true_pairs[is_trained]))
+        scores_and_labels.append((predictions.log_probs, true_pairs[is_trained]))
         accuracy = percent((predictions.log_probs.argmax(dim=1) == true_pairs).numpy())
     if is_trained.any():
-        loss = sum(
-            nll_loss(scores[is_trained].double(), classes).item()
-            for scores, classes in heads
-            if scores is not None
-        )
+        loss = 0.0
+        for scores, classes in scores_and_labels:
+            loss += nll_loss(scores[is_trained].double(), classes).item()
     return {"action_head_accuracy_at_1": accuracy, "loss": loss}
 
 

@@ -159,10 +159,17 @@ def _advice(path: PathLike) -> str:
 
 
 def reduction_methods(predictions: Predictions) -> tuple[str, ...]:
-    """List the reduction methods, the values of `export: reduce:`, that predictions allow."""
-    if predictions.verb_log_probs is None:
-        return REDUCTIONS
-    return (*REDUCTIONS, HEADS, JOINT) if predictions.pair_head else (*REDUCTIONS, HEADS)
+    """List the reduction methods, the values of `export: reduce:`, that predictions allow.
+
+    Scores of pairs can always be folded into verbs and nouns. Other methods need the scores of the
+    verb head and the noun head, and one of them those of the pair head, too.
+    """
+    methods = list(REDUCTIONS)
+    if predictions.verb_log_probs is not None:
+        methods.append(HEADS)
+        if predictions.pair_head:
+            methods.append(JOINT)
+    return tuple(methods)
 
 
 def reduction_method(predictions: Predictions, reduce: str | None) -> str:
