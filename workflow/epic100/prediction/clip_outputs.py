@@ -71,10 +71,15 @@ def scanned_video(
     Raises:
         EpicError: The video is missing or unreadable.
     """
-    row = next((row for row in read_scan_table(table) if row.video_id == video_id), None)
-    if row is None or not row.readable:
-        state = "is not in it" if row is None else f"is {row.status}: {row.reason or 'no reason'}"
-        raise EpicError(f"{table}: {video_id} {state}; expected a video that can be read")
+    rows = {row.video_id: row for row in read_scan_table(table)}
+    expected = "expected a video that can be read"
+    if video_id not in rows:
+        raise EpicError(f"{table}: {video_id} is not in it; {expected}")
+    row = rows[video_id]
+    if not row.readable:
+        raise EpicError(
+            f"{table}: {video_id} is {row.status}: {row.reason or 'no reason'}; {expected}"
+        )
     return ScannedVideo(
         name=video_id,
         root=Path(root),
@@ -121,6 +126,18 @@ class ClipPlan:
         return min(step * self.stride, self.duration)
 
 
+class FrameRanges(NamedTuple):
+    """One half-open range of frames for each step of a video.
+
+    Attributes:
+        start: int64 [N], first frame of each range.
+        stop: int64 [N], frame after the last one of each range.
+    """
+
+    start: np.ndarray
+    stop: np.ndarray
+
+
 def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) -> ClipPlan:
     """Place a clip around the middle of each step.
 
@@ -140,75 +157,84 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
     if not index.fps:
         raise EpicError(f"{index.frames} frame in it; expected a video, with two or more")
     # The frames that are cut off at the end of a file are damaged, and count for its duration.
-    stops = [index.frames] + [stop for _, stop in damaged]
-    duration = index.time_of(max(stops))
+    last_damaged_stop = max((stop for _, stop in damaged), default=0)
+    duration = index.time_of(max(index.frames, last_damaged_stop))
 
-    # The frames that are shown in each step, and in its middle.
-    # A rounding error of the division must not add an empty step.
+    # When each step begins and ends, in seconds. A rounding error of the division must not add an
+    # empty step.
     steps = max(1, int(np.ceil(duration / stride - 1e-9)))
-    step_begins = np.arange(steps) * stride
-    step_ends = np.minimum(step_begins + stride, duration)
-    step_start, step_stop = index.frames_between(step_begins, step_ends)
-    middle, _ = index.frames_between((step_begins + step_ends) / 2, step_ends)
-    middle = np.clip(middle, 0, index.frames - 1)
+    begins = np.arange(steps) * stride
+    ends = np.minimum(begins + stride, duration)
 
-    # Undamaged steps, and the undamaged frames from `low` up to, but not with, `high` around each.
+    # The frames that are shown in each step, and the one in its middle.
+    shown = FrameRanges(*index.frames_between(begins, ends))
+    middle = index.frames_between((begins + ends) / 2, ends)[0].clip(0, index.frames - 1)
+
     # A step after the last frame is cut off.
-    undamaged = step_start < index.frames
-    low, high = np.zeros(steps, np.int64), np.full(steps, index.frames)
+    undamaged = shown.start < index.frames
     for start, stop in damaged:
-        undamaged &= (step_stop <= start) | (step_start >= stop)
-        low = np.where(step_start >= stop, np.maximum(low, stop), low)
-        high = np.where(step_stop <= start, np.minimum(high, start), high)
-
-    place = _place_by_numbers if index.is_steady else _place_by_times
-    clip_start, clip_stop = place(index, middle, low, high, frames)
+        undamaged &= (shown.stop <= start) | (shown.start >= stop)
+    allowed = _undamaged_around(shown, damaged, index.frames)
+    place = _placed_by_number if index.is_steady else _placed_by_time
+    clips = place(index, middle, allowed, frames)
     return ClipPlan(
         stride=stride,
         duration=duration,
-        start=clip_start,
-        stop=np.minimum(clip_stop, high),
+        start=clips.start,
+        stop=clips.stop,
         undamaged=undamaged,
         damaged=[(index.time_of(max(start, 0)), index.time_of(stop)) for start, stop in damaged],
     )
 
 
-def _place_by_numbers(
-    index: VideoIndex, middle: np.ndarray, low: np.ndarray, high: np.ndarray, frames: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Place clips in a video of constant rate: each has the same number of frames.
+def _undamaged_around(shown: FrameRanges, damaged: Ranges, frames: int) -> FrameRanges:
+    """Find the undamaged stretch around each step, in which its clip must lie.
 
     Args:
-        index: Not used; as `_place_by_times` has it.
+        shown: The frames that are shown in each step. The result for a damaged step has no meaning.
+        damaged: The damaged ranges of frames.
+        frames: Number of frames of the video.
+    """
+    first, end = np.zeros_like(shown.start), np.full_like(shown.stop, frames)
+    for start, stop in damaged:
+        # Damage before a step moves the first frame of its stretch; damage after it moves the end.
+        first = np.where(shown.start >= stop, np.maximum(first, stop), first)
+        end = np.where(shown.stop <= start, np.minimum(end, start), end)
+    return FrameRanges(first, end)
+
+
+def _placed_by_number(
+    index: VideoIndex, middle: np.ndarray, allowed: FrameRanges, frames: int
+) -> FrameRanges:
+    """Place the clips of a video of a steady rate, where a clip is a number of frames.
+
+    Args:
+        index: The times of all frames; here they follow from the numbers of the frames.
         middle: int64 [N], the frame in the middle of each step.
-        low: int64 [N], first frame that a clip may have.
-        high: int64 [N], frame after the last one that a clip may have.
+        allowed: The frames in which the clip of each step must lie.
         frames: Frames of a clip.
-
-    Returns:
-        int64 [N] twice: the first frame of each clip, and the frame after its last one. This one
-        is beyond `high` if fewer than `frames` frames are undamaged.
     """
-    clip_start = np.minimum(middle - frames // 2, high - frames)
-    clip_start = np.maximum(clip_start, low)
-    return clip_start, clip_start + frames
+    latest_start = allowed.stop - frames
+    start = np.minimum(middle - frames // 2, latest_start)
+    start = np.maximum(start, allowed.start)
+    return FrameRanges(start, np.minimum(start + frames, allowed.stop))
 
 
-def _place_by_times(
-    index: VideoIndex, middle: np.ndarray, low: np.ndarray, high: np.ndarray, frames: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Place clips in a video of variable rate: each lasts as long as `frames` at the mean rate.
+def _placed_by_time(
+    index: VideoIndex, middle: np.ndarray, allowed: FrameRanges, frames: int
+) -> FrameRanges:
+    """Place the clips of a video of a variable rate; the arguments are as for `_placed_by_number`.
 
-    The arguments and what is returned are as in `_place_by_numbers`.
+    A clip lasts as long as its frames would at the mean rate.
     """
-    # `high` may be the frame after the last one, which needs a time, too.
+    # `allowed.stop` may be the frame after the last one, which needs a time, too.
     times = np.append(index.times, index.time_of(index.frames))
-    begins = times[middle] - frames // 2 / index.fps
-    begins = np.minimum(begins, times[high] - frames / index.fps)
-    begins = np.maximum(begins, times[low])
-    clip_start = np.maximum(index.at_steps(begins), low)
-    clip_stop = index.at_steps(begins + (frames - 1) / index.fps) + 1
-    return clip_start, clip_stop
+    latest_begin = times[allowed.stop] - frames / index.fps
+    begins = np.minimum(times[middle] - frames // 2 / index.fps, latest_begin)
+    begins = np.maximum(begins, times[allowed.start])
+    start = np.maximum(index.at_steps(begins), allowed.start)
+    stop = index.at_steps(begins + (frames - 1) / index.fps) + 1
+    return FrameRanges(start, np.minimum(stop, allowed.stop))
 
 
 def clip_frames(pipeline: Sequence[Mapping[str, Any]], fps: float, window: float | None) -> int:
@@ -221,9 +247,11 @@ def clip_frames(pipeline: Sequence[Mapping[str, Any]], fps: float, window: float
             the model's rate if it has one), or 2 s for models whose frames cover a segment.
     """
     sampling = sampling_of(pipeline)
-    if window is None and sampling.sampling_type == "dense":
-        return sampling.span(fps)
-    return max(1, round((SPREAD_SECONDS if window is None else window) * fps))
+    if window is None:
+        if sampling.sampling_type == "dense":
+            return sampling.span(fps)
+        window = SPREAD_SECONDS
+    return max(1, round(window * fps))
 
 
 class VideoClips(NamedTuple):
@@ -244,7 +272,7 @@ def rows_of_clips(
     modules: Mapping[str, Any] | None = None,
     gives_features: bool = False,
 ) -> list[torch.Tensor]:
-    """Compute a row for the clip of every undamaged step of some videos.
+    """Compute a row of scores or features for the clip of every undamaged step of some videos.
 
     Shards of the rows stay, so that an interrupted run resumes; `remove_shards(out)` removes them.
 
@@ -264,10 +292,11 @@ def rows_of_clips(
     Raises:
         EpicError: A frame that the scan passed does not decode.
     """
-    # Segments without labels, for the data set to read.
+    # A list of segments for each video, without labels, for the data set to read.
     lists = []
     for video, plan in videos:
-        name, steps = Path(video.path).stem, plan.undamaged.nonzero()[0].tolist()
+        name = Path(video.path).stem
+        steps = np.flatnonzero(plan.undamaged).tolist()
         clips = pd.DataFrame(
             {
                 "path": video.path,
@@ -280,7 +309,8 @@ def rows_of_clips(
         )
         lists.append(clips)
     table = pd.concat(lists, ignore_index=True)
-    first, _ = videos[0]
+    # All videos have these folders.
+    first = videos[0].video
     # The list is in a temporary folder of this process, since another attempt at the same time may
     # have other clips.
     with tempfile.TemporaryDirectory() as folder:

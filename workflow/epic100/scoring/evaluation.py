@@ -102,12 +102,16 @@ def evaluate(
     predictions = read_predictions(predictions_path, "val", model=model, clean=clean)
     reduce = reduction_method(predictions, reduce)
     labels = read_labels(segments_path, lists)
+
+    # The official groups of segments, and two more.
     beyond_train = labels.rows_in(predictions.pairs) < 0
     predicted = np.isin(labels.ids, predictions.narration_ids)
     members = labels.members | {
         "readable": dict.fromkeys(TASKS, predicted),
         "beyond_train": dict.fromkeys(TASKS, beyond_train),
     }
+
+    # The chosen method gives the main metrics; the others are in `by_reduce` alone.
     by_reduce: dict[str, dict] = {}
     metrics: dict[str, Any] = {}
     for method in reduction_methods(predictions):
@@ -118,7 +122,6 @@ def evaluate(
             for name, accuracy in accuracies.items()
             if name.startswith(("overall", "readable", "beyond"))
         }
-        # The chosen method gives the main metrics; the others are in `by_reduce` alone.
         if method == reduce:
             metrics = accuracies | {"diagnostics": diagnose(table)}
             comparison = beside_published(predictions, labels, table)
@@ -156,31 +159,36 @@ def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
         `readable_action_accuracy_at_1` over the predicted ones.
     """
     report: dict[str, Any] = {}
+    # A segment without a prediction has the training prior, which is no mistake of the model.
+    is_predicted = outcome["predicted"]
+    # The class of a verb or noun is one column (`keys`), the class of an action is two.
     for task, keys in CLASSES.items():
         class_accuracies = outcome.groupby(keys)[f"{task}_at_1"].mean()
         report[f"{task}_mean_class_accuracy"] = float(100 * class_accuracies.mean())
+
         guesses = [f"{key}_guess" for key in keys]
         right = (outcome[keys].to_numpy() == outcome[guesses].to_numpy()).all(axis=1)
         report[f"{task}_expected_calibration_error"] = _calibration_error(
             outcome[f"{task}_confidence"], right
         )
-        # A segment without a prediction has the training prior, which is no mistake of the model.
-        is_predicted = outcome["predicted"]
-        # The sum counts the predicted segments of each segment's class.
-        class_sizes = is_predicted.groupby([outcome[key] for key in keys]).transform("sum")
+
+        # `class_size` is the number of predicted segments of a segment's class.
+        class_sizes = outcome.groupby(keys)["predicted"].transform("sum")
         mistaken = outcome.assign(class_size=class_sizes)[is_predicted & ~right]
         # All segments of a confusion are of one class, so the first one has the size of its class.
         counts = mistaken.groupby([*keys, *guesses])["class_size"].agg(
             count="size", class_size="first"
         )
         report[f"{task}_confusions"] = _confusions(counts)[:top]
+
+    # The accuracies of each participant, in percent.
     by_participant = outcome.groupby("participant")
     column_names = {f"{task}_at_{k}": f"{task}_accuracy_at_{k}" for task in TASKS for k in (1, 5)}
     metrics = (100 * by_participant[list(column_names)].mean()).rename(columns=column_names)
     metrics.insert(0, "segments", by_participant.size())
     metrics.insert(1, "predicted", by_participant["predicted"].sum())
     # A participant without a predicted segment has NaN here, which JSON has not.
-    readable = outcome[outcome["predicted"]].groupby("participant")["action_at_1"].mean()
+    readable = outcome[is_predicted].groupby("participant")["action_at_1"].mean()
     metrics["readable_action_accuracy_at_1"] = (100 * readable).reindex(metrics.index)
     metrics = metrics.astype(object).where(metrics.notna(), None)
     report["participants"] = metrics.to_dict("index")
@@ -211,13 +219,13 @@ def _confusions(counts: pd.DataFrame) -> list[dict[str, Any]]:
     confusions = []
     counts = counts.sort_values("count", ascending=False, kind="stable")
     for class_ids, count, class_size in counts.itertuples():
-        # The first half of the ids is the true class. A verb or noun is written as a plain 3
-        # instead of [3], as `squeeze` makes it; an action keeps its two ids.
-        true, guess = (ids.squeeze().tolist() for ids in np.split(np.array(class_ids), 2))
+        # The first half of the ids is the true class, e.g. (3, 8) -> 3 and 8 for a verb, and
+        # (3, 7, 8, 7) -> [3, 7] and [8, 7] for an action.
+        true, guess = np.split(np.array(class_ids), 2)
         confusions.append(
             {
-                "true": true,
-                "predicted": guess,
+                "true": true.squeeze().tolist(),
+                "predicted": guess.squeeze().tolist(),
                 "count": count,
                 "share": 100 * count / class_size,
             }
@@ -233,24 +241,28 @@ def _head_metrics(predictions: Predictions, labels: LabelTable) -> dict[str, flo
         the sum over the heads of the mean negative log-likelihood of the segments whose pair is in
         training; None without such a segment.
     """
+    # The column of each predicted segment's true pair; -1 for a pair that is not in training, which
+    # is never a guess and has no loss.
     rows = rows_of(predictions.narration_ids, labels.ids)
-    # A true pair that is not in training gets -1, which is never a guess and has no loss.
     true_pairs = torch.from_numpy(labels.rows_in(predictions.pairs)[rows])
-    is_trained = true_pairs >= 0
-    true_classes = predictions.pair_table[true_pairs[is_trained]]
-    scores_and_labels = []
-    if predictions.verb_log_probs is not None:
-        scores_and_labels.append((predictions.verb_log_probs, true_classes[:, 0]))
-    if predictions.noun_log_probs is not None:
-        scores_and_labels.append((predictions.noun_log_probs, true_classes[:, 1]))
-    accuracy = loss = None
+    accuracy = None
     if predictions.pair_head:
-        scores_and_labels.append((predictions.log_probs, true_pairs[is_trained]))
         accuracy = percent((predictions.log_probs.argmax(dim=1) == true_pairs).numpy())
-    if is_trained.any():
-        loss = 0.0
-        for scores, classes in scores_and_labels:
-            loss += nll_loss(scores[is_trained].double(), classes).item()
+
+    # The loss is a sum over the heads that the model has.
+    is_trained = true_pairs >= 0
+    if not is_trained.any():
+        return {"action_head_accuracy_at_1": accuracy, "loss": None}
+    true_columns = true_pairs[is_trained]
+    true_verbs, true_nouns, _ = predictions.pair_table[true_columns].T
+    loss = 0.0
+    for log_probs, true_classes in (
+        (predictions.verb_log_probs, true_verbs),
+        (predictions.noun_log_probs, true_nouns),
+        (predictions.log_probs if predictions.pair_head else None, true_columns),
+    ):
+        if log_probs is not None:
+            loss += nll_loss(log_probs[is_trained].double(), true_classes).item()
     return {"action_head_accuracy_at_1": accuracy, "loss": loss}
 
 
@@ -300,6 +312,7 @@ def beside_published(
     Raises:
         EpicError: The model file states its publication in another form.
     """
+    # What the model file says of its publication.
     content = predictions.trained_on.get("published")
     if not isinstance(content, Mapping):
         return None
@@ -310,25 +323,30 @@ def beside_published(
             f"the model says in `published` what no model of `epic100 adopt` does: {error}; adopt "
             "it again"
         ) from error
+
+    # Which segments of val are right, bool [N].
     method = HEADS if HEADS in reduction_methods(predictions) else "logsumexp"
     marginal = outcomes(predictions, labels, method)
-    official_action = official["action_at_1"].to_numpy()
-    own_action = own_actions(predictions, labels) if predictions.pair_head else official_action
+    official_action = own_action = official["action_at_1"].to_numpy()
+    if predictions.pair_head:
+        own_action = own_actions(predictions, labels)
+
     # The publication counts actions in one of two ways; the other way has nothing to compare with.
-    published_own = reported.action if reported.own_scores else None
-    published_official = None if reported.own_scores else reported.action
+    published_own, published_official = None, reported.action
+    if reported.own_scores:
+        published_own, published_official = reported.action, None
     comparisons = (
         ("verb", reported.verb, marginal["verb_at_1"].to_numpy()),
         ("noun", reported.noun, marginal["noun_at_1"].to_numpy()),
         ("action, own scores", published_own, own_action),
         ("action, official", published_official, official_action),
     )
-    readable = official["predicted"].to_numpy()
+    is_readable = official["predicted"].to_numpy()
     rows = []
-    for group, mask in (("all", np.ones_like(readable)), ("readable", readable)):
-        for task, published, right in comparisons:
-            row = {"segments": group, "what": task, "published": published}
-            rows.append(row | _difference(published, right[mask]))
+    for group, is_member in (("all", np.ones_like(is_readable)), ("readable", is_readable)):
+        for metric, published, right in comparisons:
+            row = {"segments": group, "what": metric, "published": published}
+            rows.append(row | _difference(published, right[is_member]))
     return {"name": reported.name, "title": reported.title, "rows": rows}
 
 

@@ -27,9 +27,12 @@ from epic100.model.model_file import (
 from epic100.scoring.folding import REDUCTIONS, fold_joint, fold_pairs, prior_logprobs
 
 FORMAT = "epic100 predictions 2"
-# This reduction method takes the scores of the verb head and the noun head, without folding.
+# A reduction method says where the scores of verbs and nouns come from. The methods of `REDUCTIONS`
+# fold the scores of pairs: a verb's score is, e.g., the largest score of its pairs (`max`). A model
+# with heads for verbs and nouns allows two more methods.
+# The scores of the verb head and the noun head are taken as they are.
 HEADS = "heads"
-# This reduction method combines the scores of all three heads (`fold_joint`).
+# The scores of pairs, verbs and nouns are combined (`fold_joint`), which needs a pair head as well.
 JOINT = "joint"
 
 log = logging.getLogger(__name__)
@@ -187,12 +190,11 @@ def reduction_method(predictions: Predictions, reduce: str | None) -> str:
         return "max" if predictions.pair_head else HEADS
     methods = reduction_methods(predictions)
     if reduce not in methods:
+        message = f"export: reduce is {reduce!r}; expected one of {', '.join(methods)}"
         # Only HEADS and JOINT need heads that a model may lack; any other name is a slip.
-        hint = " (the model lacks a head: `train: heads: both` for all)"
-        raise EpicError(
-            f"export: reduce is {reduce!r}; expected one of {', '.join(methods)}"
-            f"{hint if reduce in (HEADS, JOINT) else ''}"
-        )
+        if reduce in (HEADS, JOINT):
+            message += " (the model lacks a head: `train: heads: both` for all)"
+        raise EpicError(message)
     return reduce
 
 
@@ -208,7 +210,10 @@ def marginals(predictions: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def probabilities_by_segment(path: PathLike, split: str) -> dict[str, torch.Tensor]:
-    """Read the probabilities of verbs, then of nouns, [V + N], by narration_id: a teacher's."""
+    """Read the probabilities of verbs, then of nouns, [V + M], by narration_id.
+
+    A teacher's predictions are read so.
+    """
     predictions = read_predictions(path, split)
     rows = torch.cat(marginals(predictions), dim=1).exp()
     return dict(zip(predictions.narration_ids, rows, strict=True))
@@ -250,10 +255,12 @@ def complete_scores(
         )
     pairs, counts = predictions.pair_table.split([2, 1], dim=1)
     sizes = (predictions.num_verbs, predictions.num_nouns)
+
     # The prior has scores of pairs alone. So a method that needs other heads is replaced by the one
     # that folds pairs in the same way.
     reduction = {HEADS: "logsumexp", JOINT: "max"}.get(method, method)
     verb_prior, noun_prior = fold_pairs(prior_logprobs(counts.T), pairs, *sizes, reduction)
+
     # All segments get the prior first; the scores of predicted segments replace it.
     verb, noun = verb_prior.repeat(len(ids), 1), noun_prior.repeat(len(ids), 1)
     predicted = torch.zeros(len(ids), dtype=torch.bool)
@@ -261,8 +268,8 @@ def complete_scores(
     if method == HEADS:
         verb[rows], noun[rows] = marginals(predictions)
     elif method == JOINT:
-        heads = marginals(predictions)
-        verb[rows], noun[rows] = fold_joint(predictions.log_probs, pairs, *heads)
+        verb_scores, noun_scores = marginals(predictions)
+        verb[rows], noun[rows] = fold_joint(predictions.log_probs, pairs, verb_scores, noun_scores)
     else:
         verb[rows], noun[rows] = fold_pairs(predictions.log_probs, pairs, *sizes, reduction)
     return verb, noun, predicted
@@ -318,23 +325,27 @@ def average(members: Sequence[Predictions]) -> Predictions:
                 f"predictions of split {first.split} of several models differ in split, classes or "
                 "segments; make them again: epic100 run -R predict"
             )
+
     # The joint table has every pair once, with the largest of its counts.
     counts: dict[tuple[int, int], int] = {}
     for predictions in members:
         for verb, noun, count in predictions.pairs:
             counts[verb, noun] = max(count, counts.get((verb, noun), 0))
     column_of_pair = {pair: column for column, pair in enumerate(counts)}
+
     # Sums of probabilities. Models may have the segments in different orders; all rows follow the
     # first model.
     pair_sum = torch.zeros(len(first.narration_ids), len(counts), dtype=torch.float64)
-    class_sum = torch.zeros(())
+    num_classes = first.num_verbs + first.num_nouns
+    class_sum = torch.zeros(len(first.narration_ids), num_classes, dtype=torch.float64)
     has_heads = any(predictions.verb_log_probs is not None for predictions in members)
     for predictions in members:
         rows = rows_of(first.narration_ids, predictions.narration_ids)
         columns = [column_of_pair[verb, noun] for verb, noun, _ in predictions.pairs]
         pair_sum[:, columns] += predictions.log_probs[rows].double().exp()
         if has_heads:
-            class_sum = class_sum + torch.cat(marginals(predictions), dim=1)[rows].double().exp()
+            class_sum += torch.cat(marginals(predictions), dim=1)[rows].double().exp()
+
     verb_log_probs = noun_log_probs = None
     if has_heads:
         class_means = _log_mean(class_sum, len(members))
