@@ -268,8 +268,8 @@ def test_the_background_score_tells_gaps_from_segments():
     rng = np.random.default_rng(0)
     gaps = np.arange(200) < 40
     # The model is unsure of a gap, and mostly sure of the first class for a segment.
-    kinds = [[8.0] * 4 if gap else [4.0, 0.3, 0.3, 0.3] for gap in gaps]
-    rows = torch.from_numpy(np.log([rng.dirichlet(kind) for kind in kinds])).float()
+    shares = [[8.0] * 4 if gap else [4.0, 0.3, 0.3, 0.3] for gap in gaps]
+    rows = torch.from_numpy(np.log([rng.dirichlet(share) for share in shares])).float()
     weights, bias = fit_background(rows[::2], gaps[::2])
     scores = Background("", "", weights, bias).scores(rows[1::2])
     _, gaps_found, segments_kept = best_threshold(scores, gaps[1::2])
@@ -296,25 +296,18 @@ def test_steps_in_which_nothing_happens_are_in_no_segment(settings, idle, segmen
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "threshold, has_segments",
-    [
-        pytest.param(0.0, False, id="all is background"),
-        pytest.param(1.1, True, id="nothing is background"),
-    ],
-)
-def test_a_timeline_has_no_segment_of_background(lab, model, tmp_path, threshold, has_segments):
+def test_a_timeline_has_no_segment_of_background(lab, model, tmp_path):
     path = learn(lab, model, tmp_path / "background.json")
     assert [*tmp_path.iterdir()] == [path], "shards are left"
-    background = replace(
-        read_background(path, ModelInUse(model).source.digest), threshold=threshold
-    )
-    path.write_text(json.dumps(vars(background)))
-    film, user = lab.videos["P01_02"].path(lab.root), ModelInUse(model, background=path)
-    make_timelines([film], user, tmp_path, settings=BARE, predict=PREDICT)
-    found = json.loads((tmp_path / "P01_02.json").read_text())
-    assert bool(found["segments"]) == has_segments
-    assert all(0 <= clip["background"] <= 1 for clip in found["clips"])
+    learned = read_background(path, ModelInUse(model).source.digest)
+    # Every clip has a score from 0 to 1. So all is background, and then nothing is.
+    for threshold, has_segments in ((0.0, False), (1.1, True)):
+        path.write_text(json.dumps(vars(replace(learned, threshold=threshold))))
+        film, user = lab.videos["P01_02"].path(lab.root), ModelInUse(model, background=path)
+        make_timelines([film], user, tmp_path, settings=BARE, predict=PREDICT)
+        found = json.loads((tmp_path / "P01_02.json").read_text())
+        assert bool(found["segments"]) == has_segments
+        assert all(0 <= clip["background"] <= 1 for clip in found["clips"])
 
 
 @pytest.mark.slow
