@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 OFTEN = {"default_hooks.checkpoint.seconds": 0.0}
 
 
-KILL, TERM, USR1, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT
+KILL, USR1, INT = signal.SIGKILL, signal.SIGUSR1, signal.SIGINT
 COLUMNS = ["epoch", "iter", "lr", "loss", "val_loss", "verb_top1", "action_top5"]
 
 
@@ -43,14 +43,12 @@ COLUMNS = ["epoch", "iter", "lr", "loss", "val_loss", "verb_top1", "action_top5"
 @pytest.mark.parametrize(
     "number, iteration, resumed, more",
     [
-        pytest.param(KILL, 5, 4, {}, id="killed inside an epoch"),
         pytest.param(KILL, 5, 4, {"point": "before_save_checkpoint"}, id="killed inside a save"),
         pytest.param(KILL, 6, 5, {}, id="killed in the last batch of an epoch"),
         pytest.param(KILL, 7, 6, {"point": "before_val_iter"}, id="killed in a validation"),
         pytest.param(KILL, 10, 9, {"point": "after_val_epoch"}, id="killed after the last epoch"),
-        pytest.param(TERM, 7, 7, {"workers": 2}, id="stopped with workers"),
-        pytest.param(INT, 3, 3, {}, id="stopped in its last batch"),
-        pytest.param(USR1, 2, 2, {"workers": 1}, id="stopped before its limit"),
+        pytest.param(USR1, 2, 2, {"workers": 2}, id="stopped with workers"),
+        pytest.param(INT, 3, 3, {}, id="stopped in the last batch of an epoch"),
     ],
 )
 def test_a_training_that_is_cut_short_ends_equal(
@@ -92,7 +90,7 @@ def test_a_file_that_was_cut_short_is_named_and_made_again(lab, straight, tmp_pa
 
 
 # MMEngine's warm-up ends an iteration earlier, which is a part or a batch, so it is left out.
-FALLING = {"type": "CosineAnnealingLR", "T_max": 2, "end": 2, "convert_to_iter_based": True}
+FALLING = {"type": "CosineAnnealingLR", "T_max": 1, "end": 1, "convert_to_iter_based": True}
 
 
 # Six segments are a batch of four, and a smaller one that ends the epoch. Eight are two batches,
@@ -111,7 +109,7 @@ def test_parts_of_a_batch_learn_what_the_batch_learns(lab, tmp_path, segments):
             lab,
             copy_results(lab, tmp_path / str(count), segments=segments),
             options,
-            epochs=2,
+            epochs=1,
             batch_size=4,
             accumulate=count,
         )
@@ -125,7 +123,7 @@ def test_mixing_and_fp16_resume_to_the_same_weights(lab, tmp_path, monkeypatch):
     """The mix of clips is drawn from NumPy, and no checkpoint has NumPy's state."""
     autocast_on_cpu(monkeypatch.setattr)
     options = OFTEN | {"model.data_preprocessor.blending": {"type": "MixClips", "num_classes": 0}}
-    chosen = {"precision": "fp16", "epochs": 3, "batch_size": 4}
+    chosen = {"precision": "fp16", "epochs": 2, "batch_size": 4}
     straight = run(lab, copy_results(lab, tmp_path / "straight"), options, **chosen)
     results = copy_results(lab, tmp_path / "killed")
     killed = options | signal_at(4, KILL)
