@@ -57,7 +57,6 @@ def own(lab, tmp_path):
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param({"workers": 1}, id="a loader worker"),
         pytest.param({"workers": 3}, id="three loader workers"),
         pytest.param({"device": "cpu", "gpus": 2, "workers": 1}, id="two processes"),
         pytest.param({"batch_size": 1}, id="segments one by one"),
@@ -148,10 +147,10 @@ def test_the_shards_of_the_last_three_predictions_are_kept(tmp_path):
 
 
 def test_rows_depend_on_the_views_but_not_on_the_batch_size(lab, model, listed, expected, tmp_path):
-    found = run(lab, model, listed, tmp_path / "val.pt", clips=2, crops=3)
+    found = run(lab, model, listed, tmp_path / "val.pt", crops=3)
     assert torch.allclose(found.log_probs.exp().sum(1), torch.ones(3 * SEGMENTS_OF_VIDEO))
     assert not torch.allclose(found.log_probs, expected.log_probs)
-    again = run(lab, model, listed, tmp_path / "again.pt", clips=2, crops=3, batch_size=1)
+    again = run(lab, model, listed, tmp_path / "again.pt", crops=3, batch_size=1)
     torch.testing.assert_close(again.log_probs, found.log_probs, atol=1e-4, rtol=1e-4)
 
 
@@ -178,7 +177,6 @@ def test_a_split_whose_segments_were_all_dropped_gives_an_empty_file(lab, model,
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param({}, id="no loader worker"),
         pytest.param({"workers": 1}, id="a loader worker"),
         pytest.param({"device": "cpu", "gpus": 2}, marks=pytest.mark.thorough, id="two processes"),
     ],
@@ -215,7 +213,7 @@ def with_one_pair(trained):
         (with_one_pair, r"bad\.pth: its model gives 8 scores .* are of 1; the two"),
     ],
 )
-def test_a_model_with_bad_weights_or_another_pair_table_is_refused(
+def test_a_model_with_bad_weights_or_another_pair_table_is_rejected(
     lab, model, listed, tmp_path, change, words
 ):
     save_model(change(load_model(model)), tmp_path / "bad.pth")
