@@ -127,12 +127,6 @@ for run, section in (SWEEP or {None: CONFIG.train}).items():
         START_WEIGHTS[run] = (start_weights(section, existing_path(section.config, HERE)), "")
     except EpicError as error:
         START_WEIGHTS[run] = (None, str(error))
-# For each path to download the start weights and one of the runs that start from them.
-TO_FETCH = {
-    weights.path: (weights, run)
-    for run, (weights, _) in START_WEIGHTS.items()
-    if weights and weights.needs_download
-}
 STARTS = {weights.path if weights else "random weights" for weights, _ in START_WEIGHTS.values()}
 WEIGHTS_TEXT = STARTS.pop() if len(STARTS) == 1 else "its own start weights"
 

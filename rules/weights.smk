@@ -1,13 +1,20 @@
-# The start weights of trainings are fetched once, where `snakemake` runs, and a trial is made with
+# The start weights of trainings are downloaded once, where `snakemake` runs, and a trial is made with
 # them.
 #
 # An existing file is no output of a rule, as with videos: Snakemake would remove it before a job.
 
-if TO_FETCH:
+# The files to download by path, each with one of the runs that start from it, for the trial.
+WEIGHTS_TO_FETCH, RUN_OF_WEIGHTS = {}, {}
+for run, (weights, _) in START_WEIGHTS.items():
+    if weights and weights.needs_download:
+        WEIGHTS_TO_FETCH[weights.path] = weights
+        RUN_OF_WEIGHTS[weights.path] = run
+
+if WEIGHTS_TO_FETCH:
 
     rule weights:
         output:
-            files=[*TO_FETCH],
+            files=list(WEIGHTS_TO_FETCH),
         log:
             "results/logs/weights.log",
         priority: 100
@@ -20,10 +27,11 @@ if TO_FETCH:
             runtime=60,
             download=1,
         params:
-            weights=[vars(weights) for weights, _ in TO_FETCH.values()],
-            trials=lambda wildcards: [trial_of(run) for _, run in TO_FETCH.values()],
+            # The job makes these into `StartWeights` again.
+            weights=[vars(weights) for weights in WEIGHTS_TO_FETCH.values()],
+            trials=lambda wildcards: [trial_of(run) for run in RUN_OF_WEIGHTS.values()],
         message:
             "Fetch the start weights "
-            + ", ".join(weights.source for weights, _ in TO_FETCH.values())
+            + ", ".join(weights.source for weights in WEIGHTS_TO_FETCH.values())
         script:
             "../workflow/scripts/weights.py"

@@ -202,10 +202,19 @@ def built_optimizer(config: Config) -> torch.optim.Optimizer:
 
 
 def schedule(config: Config) -> str:
-    """Describe the learning rates after the warm-up: `steps at 20, 40 by 0.1`, `cosine to 0.01`."""
+    """Describe the learning rates after the warm-up: `steps at 20, 40 by 0.1`, `cosine to 0.01`.
+
+    Raises:
+        ValueError: There are no words for a schedule of this type.
+    """
     last = config.param_scheduler[-1]
     if last.type == "MultiStepLR":
         return f"steps at {', '.join(map(str, last.milestones))} by {last.gamma:g}"
+    if last.type != "CosineAnnealingLR":
+        raise ValueError(
+            f"no words for the schedule {last.type}; known are MultiStepLR and CosineAnnealingLR; "
+            "add it to `schedule` of tests/tools/recipe_pages.py"
+        )
     # A cosine may be longer than the training, which then ends on the way down.
     length = "" if last.T_max == last.end - last.begin else f" of {last.T_max} epochs"
     optimizer = built_optimizer(config)

@@ -63,6 +63,13 @@ def test_start_weights_of_unknown_data_are_an_error_of_a_page():
         stated(config)
 
 
+def test_a_schedule_without_words_is_an_error_that_names_it():
+    config = recipe("tsn_r50")
+    config.param_scheduler[-1].type = "PolyLR"
+    with pytest.raises(ValueError, match="no words for the schedule PolyLR; known are"):
+        stated(config)
+
+
 @pytest.mark.slow
 def test_pages_are_printed_from_the_recipes():
     page = recipe_pages.PUBLISHED.read_text()

@@ -2,8 +2,9 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from epic100.base.errors import NAME, printable, whole_number
 from epic100.base.text_table import read_own_table, read_table
@@ -131,10 +132,13 @@ def read_class_list(path: str | os.PathLike, key: str) -> dict[int, str]:
     Raises:
         EpicError: An id is not a number. The error names file, line and column.
     """
-    official_name, _ = CLASS_LISTS[key]
-    about = f"{official_name} with the columns id, key (`evaluate: {key}:` in the config)"
-    rows = read_own_table(path, {"id": class_id, "key": str}, about=about, delimiter=",")
-    return {row["id"]: row["key"] for row in rows}
+    official_name, name_column = CLASS_LISTS[key]
+    columns: dict[str, Callable[[str], Any]] = {"id": class_id, name_column: str}
+    about = (
+        f"{official_name} with the columns {', '.join(columns)} (`evaluate: {key}:` in the config)"
+    )
+    rows = read_own_table(path, columns, about=about, delimiter=",")
+    return {row["id"]: row[name_column] for row in rows}
 
 
 def _narrated_names(csvs: Collection[str | os.PathLike], task: str) -> dict[int, str]:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,11 +16,22 @@ log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike
 SITE = Path(__file__).parent / "site"
-# A script comes after those that it uses.
-SCRIPTS = (
-    *("dom", "segments", "runs", "filters", "form", "labels", "statistics", "grid", "lists"),
-    *("confusion", "classes", "calibration", "timeline", "player", "viewer", "summary", "main"),
+# The scripts of the page: these, then the one of each tab (`tab_scripts`), then those that use all
+# of them. A script comes after those that it uses.
+FIRST_SCRIPTS = (
+    "dom",
+    "segments",
+    "runs",
+    "filters",
+    "form",
+    "labels",
+    "statistics",
+    "grid",
+    "lists",
 )
+LAST_SCRIPTS = ("timeline", "player", "viewer", "summary", "main")
+# A tab of index.html, e.g. `role="tabpanel" id="confusion"`.
+TAB = re.compile(r'role="tabpanel" id="(\w+)"')
 
 
 def write_folder(
@@ -40,13 +52,23 @@ def write_folder(
     """
     target = Path(page).parent
     with writing(target), new_folder(target) as folder:
-        _write_site(folder / "index.html", "index.html", SCRIPTS, folder)
+        scripts = [*FIRST_SCRIPTS, *tab_scripts(), *LAST_SCRIPTS]
+        _write_site(folder / "index.html", "index.html", scripts, folder)
         linked, left_out = place_clips(data, clips, folder / "clips", max_mb)
         script = as_script({**data, "clips": linked, "left_out": left_out, "max_mb": max_mb})
         (folder / "data.js").write_text(script, encoding="utf-8")
     log.info(
         f"{page}: {len(data['segments']['id'])} segments, {len(linked)} clips; open it in a browser"
     )
+
+
+def tab_scripts() -> list[str]:
+    """List the scripts of the tabs of index.html, which have the same names as the tabs.
+
+    The other tabs are drawn by main.js.
+    """
+    tabs = TAB.findall((SITE / "index.html").read_text(encoding="utf-8"))
+    return [tab for tab in tabs if tab not in FIRST_SCRIPTS and (SITE / f"{tab}.js").is_file()]
 
 
 # The folder of what index.html loads. Browsers name it like this where they save a page.

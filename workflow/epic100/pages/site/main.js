@@ -14,6 +14,7 @@
     panels[place].setAttribute("aria-labelledby", tab.id);
   });
   at("tabs").append(...tabs);
+  at("last-tab").textContent = tabs.length;
   at("filters").open = wide.matches;
   summary.about();
 
