@@ -181,3 +181,14 @@ def test_a_frame_that_was_replaced_since_the_scan_is_an_error(folder):
         reader.get_frames([30])
     with pytest.raises(FrameError, match="No such file"):
         reader.get_frames([20])
+
+
+def test_a_folder_may_lack_its_first_frame(folder):
+    frame_file(folder, 0).unlink()
+    row, index = scan(folder)
+    assert (row.status, row.damaged) == ("damaged", [(0, 1)])
+    assert "1 frames have no file" in row.reason
+    reader = VideoReader(folder, index)
+    assert reader.get_frames([1, FRAMES - 1]).any()
+    with pytest.raises(FrameError, match="P01_01.*: frame 0 does not decode"):
+        reader.get_frames([0])

@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -32,6 +33,7 @@ from epic100.video.packets import FOLDER_STEP, FrameFolder
 from epic100.video.scan_table import FRAMES
 from epic100.video.sheet import Video, annotation_rate
 
+# The name of a frame, below any folders of a tar: `P01_01/frame_0000000001.jpg` has number 1.
 _NAME = re.compile(r"(?:.*/)?frame_([0-9]{10})\.jpg")
 # A tar ends with blocks of zeros, of this number of bytes each.
 _TAR_BLOCK = 512
@@ -54,42 +56,76 @@ def scan_frames(
         FileError: No frame decodes, or the file is no tar of frames.
         DiskError: The disk fails.
     """
-    table, is_cut = list_frames(path)
-    packets = [Packet(pts=number, is_key=True, shown=True) for number in range(len(table))]
+    table, breaks_off = list_frames(path)
     decoder = av.CodecContext.create("mjpeg", "r")
     decoder.options = decoder_limit(max_pixels)
     opened_file = _HashedFolder(path) if path.is_dir() else HashedFile(path)
-    with contextlib.closing(opened_file) as file, decoder_errors() as decoder_log:
-        for place, packet in zip(table, packets, strict=True):
-            # Decode a JPEG. After an error, no frame comes out.
-            data = file.read_at(int(place["offset"]), int(place["size"]))
-            place["crc"] = zlib.crc32(data)
-            decoder_log.clear()
-            with contextlib.suppress(av.error.FFmpegError):
-                for frame in decoder.decode(packet_of(data)) if data else ():
-                    packet.size, packet.decoded = (frame.width, frame.height), True
-            # Say what is wrong with it.
-            if not data:
-                packet.mark(NO_FILE)
-            elif decoder_log:
-                packet.mark(UNDECODED)
-            if packet.pts % _REPORT_EVERY == 0:
-                progress(packet.pts)
+    with contextlib.closing(opened_file) as file:
+        packets = _decode_frames(file, table, decoder, progress)
         md5 = file.md5()
     if not any(packet.decoded for packet in packets):
         raise FileError("no frame decodes")
-    # The official frames are on the clock of the CSVs. A lab may have extracted its own at the rate
-    # of the sheet; their number tells.
-    rate = annotation_rate(video.video_id)
-    is_far = abs(len(table) / rate - video.duration) > FAR_SECONDS
-    if is_far and not is_cut and abs(len(table) / video.fps - video.duration) <= FAR_SECONDS:
-        rate = video.fps
+    rate = _extraction_rate(video, len(table), breaks_off)
     stream = StreamFacts.of(decoder, time_base=1 / Fraction(rate).limit_denominator(1001))
-    index = VideoIndex(table, stream, b"", file.size, rate, md5=md5)
     # The sheet tells how many frames the part of a tar that is missing has.
-    lost = max(0, round(video.duration * rate) - len(table)) if is_cut else 0
-    broke_off = f"{TRUNCATED}the tar breaks off" if is_cut and not lost else ""
-    return Scanned(packets, index, FRAMES, len(table), lost, broke_off)
+    lost = max(0, round(video.duration * rate) - len(table)) if breaks_off else 0
+    return Scanned(
+        packets,
+        VideoIndex(table, stream, extradata=b"", file_size=file.size, fps=rate, md5=md5),
+        judged=FRAMES,
+        coded=len(table),
+        lost=lost,
+        broke_off=f"{TRUNCATED}the tar breaks off" if breaks_off and not lost else "",
+    )
+
+
+def _decode_frames(
+    file: "_HashedFolder | HashedFile",
+    table: np.ndarray,
+    decoder: Any,
+    progress: Callable[[int], None],
+) -> list[Packet]:
+    """Decode each JPEG, and record which frames come out and which have a defect.
+
+    Args:
+        file: The tar or the folder, which is open.
+        table: `PACKET` [F] of `list_frames`. The checksums are filled in.
+        decoder: PyAV's decoder of JPEG.
+        progress: Called with the number of frames read so far.
+    """
+    packets = []
+    with decoder_errors() as decoder_log:
+        for number, place in enumerate(table):
+            packet = Packet(pts=number, is_key=True, shown=True)
+            packets.append(packet)
+            data = file.read_at(int(place["offset"]), int(place["size"]))
+            place["crc"] = zlib.crc32(data)
+            if data:
+                decoder_log.clear()
+                # After an error, no frame comes out.
+                with contextlib.suppress(av.error.FFmpegError):
+                    for frame in decoder.decode(packet_of(data)):
+                        packet.size, packet.decoded = (frame.width, frame.height), True
+                if decoder_log:
+                    packet.mark(UNDECODED)
+            else:
+                packet.mark(NO_FILE)
+            if number % _REPORT_EVERY == 0:
+                progress(number)
+    return packets
+
+
+def _extraction_rate(video: Video, frames: int, breaks_off: bool) -> float:
+    """Find at how many frames per second the frames of a video were extracted.
+
+    The official frames are on the clock of the CSVs. A lab may have extracted its own at the rate
+    of the sheet. Their number tells, unless the tar breaks off.
+    """
+    csv_rate = annotation_rate(video.video_id)
+    csv_error_seconds = abs(frames / csv_rate - video.duration)
+    sheet_error_seconds = abs(frames / video.fps - video.duration)
+    has_sheet_rate = csv_error_seconds > FAR_SECONDS and sheet_error_seconds <= FAR_SECONDS
+    return video.fps if has_sheet_rate and not breaks_off else csv_rate
 
 
 class _HashedFolder(FrameFolder):
@@ -114,23 +150,29 @@ class _HashedFolder(FrameFolder):
         """Do nothing: each file is closed when it is read."""
 
 
-def list_frames(path: Path) -> tuple[np.ndarray, bool]:
-    """Find where each frame is; other files are ignored, and so is the order.
+class FrameList(NamedTuple):
+    """Where the frames of a video are.
 
-    Returns:
-        `PACKET` [F], without checksums; a number without a JPEG has the size 0. And whether the tar
-        breaks off.
+    Attributes:
+        table: `PACKET` [F], without checksums; a number without a JPEG has the size 0.
+        breaks_off: Whether it is a tar that ends too early, so that frames may be missing.
+    """
+
+    table: np.ndarray
+    breaks_off: bool
+
+
+def list_frames(path: Path) -> FrameList:
+    """Find where each frame is; other files are ignored, and so is the order.
 
     Raises:
         FileError: There is no frame, or the file is no plain tar.
         DiskError: The disk fails.
     """
-    is_cut = False
     if path.is_dir():
-        sizes = _frames_in_folder(path)
-        places = {number: (number * FOLDER_STEP, size) for number, size in sizes.items()}
+        places, breaks_off = _frames_in_folder(path), False
     else:
-        places, is_cut = _frames_in_tar(path)
+        places, breaks_off = _frames_in_tar(path)
     if not places:
         raise FileError("no frames in it; expected frame_0000000001.jpg and so on")
     table = np.zeros(max(places) + 1, PACKET)
@@ -138,37 +180,50 @@ def list_frames(path: Path) -> tuple[np.ndarray, bool]:
     table["key"] = table["shown"] = 1
     for number, (offset, size) in places.items():
         table[number]["offset"], table[number]["size"] = offset, size
-    return table, is_cut
+    return FrameList(table, breaks_off)
 
 
-def _frames_in_folder(path: Path) -> dict[int, int]:
-    """List the size of each frame by its number."""
+def _frame_number(name: str) -> int:
+    """Return the number of a frame in the index, by its file name; -1 if it is no frame.
+
+    Names count from 1, so `frame_0000000001.jpg` is frame 0.
+    """
+    match = _NAME.fullmatch(name)
+    return int(match[1]) - 1 if match else -1
+
+
+def _frames_in_folder(path: Path) -> dict[int, tuple[int, int]]:
+    """List the (offset, size) of each frame in bytes, by its number in the index."""
+    places = {}
     with retry_disk(path, "listing", lambda: os.scandir(path)) as entries:
-        return {
-            int(name[1]) - 1: entry.stat().st_size
-            for entry in entries
-            if (name := _NAME.fullmatch(entry.name)) and int(name[1]) > 0
-        }
+        for entry in entries:
+            number = _frame_number(entry.name)
+            if number >= 0:
+                places[number] = (number * FOLDER_STEP, entry.stat().st_size)
+    return places
 
 
 def _frames_in_tar(path: Path) -> tuple[dict[int, tuple[int, int]], bool]:
-    """List the offset and size of each frame by its number, and whether the tar breaks off."""
+    """Find the frames in a tar.
+
+    Returns:
+        The (offset, size) of each frame in bytes, by its number in the index; and whether the tar
+        breaks off.
+    """
     places = {}
     with WatchedFile(path) as file:
+        # A compressed tar is rejected, since its frames have no offsets.
         try:
-            # A compressed tar is rejected, since its frames have no offsets. Where a tar breaks
-            # off, the frames before the break are used.
-            with (
-                tarfile.open(fileobj=file, mode="r:") as tar,
-                contextlib.suppress(tarfile.ReadError),
-            ):
-                for member in tar:
-                    name = _NAME.fullmatch(member.name)
-                    # The last frame of a tar that breaks off is not all there.
-                    is_complete = member.offset_data + member.size <= file.size
-                    if name and int(name[1]) > 0 and member.isreg() and is_complete:
-                        places[int(name[1]) - 1] = (member.offset_data, member.size)
+            tar = tarfile.TarFile(fileobj=file)
         except tarfile.TarError as error:
             raise FileError(f"no plain tar of frames: {error}") from error
-        is_cut = file.read_at(tar.offset, _TAR_BLOCK) != bytes(_TAR_BLOCK)
-    return places, is_cut
+        # Where a tar breaks off, `tarfile` raises an error. The frames before it are used.
+        with tar, contextlib.suppress(tarfile.ReadError):
+            for member in tar:
+                number = _frame_number(member.name)
+                # The last frame of a tar that breaks off is not all there.
+                is_complete = member.offset_data + member.size <= file.size
+                if number >= 0 and member.isreg() and is_complete:
+                    places[number] = (member.offset_data, member.size)
+        breaks_off = file.read_at(tar.offset, _TAR_BLOCK) != bytes(_TAR_BLOCK)
+    return places, breaks_off

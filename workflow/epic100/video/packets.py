@@ -40,6 +40,9 @@ class FrameFolder:
 
     def read_at(self, position: int, count: int) -> bytes:
         """Read at most `count` bytes of the frame at this offset."""
+        # A number without a file has no bytes.
+        if not count:
+            return b""
         with WatchedFile(self._path / f"frame_{position // FOLDER_STEP + 1:010d}.jpg") as file:
             return file.read_at(0, count)
 
