@@ -95,13 +95,9 @@ def read_labels(path: PathLike, lists: Mapping[str, str]) -> LabelTable:
         EpicError: A file has another form, or no segment.
     """
     if Path(path).suffix == ".csv":
-        rows = read_own_table(
-            path,
-            CSV_COLUMNS,
-            about=f"an official EPIC-KITCHENS-100 CSV with the columns {', '.join(CSV_COLUMNS)}",
-            delimiter=",",
-        )
-        segments = pd.DataFrame(rows, columns=[*CSV_COLUMNS]).rename(columns=LIST_NAMES)
+        about = f"an official EPIC-KITCHENS-100 CSV with the columns {', '.join(CSV_COLUMNS)}"
+        rows = read_own_table(path, CSV_COLUMNS, about=about, delimiter=",")
+        segments = pd.DataFrame(rows, columns=list(CSV_COLUMNS)).rename(columns=LIST_NAMES)
         participants = segments["participant_id"].tolist()
     else:
         segments = read_segments(path)
@@ -113,11 +109,21 @@ def read_labels(path: PathLike, lists: Mapping[str, str]) -> LabelTable:
     if is_duplicate.any():
         name = segments["narration_id"][is_duplicate].iloc[0]
         raise EpicError(f"{path}: has the narration_id {name!r} more than once; expected each once")
+
+    # The official groups of segments. A group without its list is empty.
+    entries_of_list: dict[str, list] = {key: [] for key in LISTS}
+    for key in LISTS:
+        if key in lists:
+            entries_of_list[key] = read_list(lists[key], key)
     verb, noun = segments["verb"].to_numpy(), segments["noun"].to_numpy()
-    groups = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}
-    _, videos = np.unique(segments["path"].to_numpy(dtype=str), return_inverse=True)
-    members = group_members(verb, noun, participants, **groups)
-    return LabelTable(segments["narration_id"].tolist(), verb, noun, participants, videos, members)
+    return LabelTable(
+        ids=segments["narration_id"].tolist(),
+        verb=verb,
+        noun=noun,
+        participants=participants,
+        videos=pd.factorize(segments["path"], sort=True)[0],
+        members=group_members(verb, noun, participants, **entries_of_list),
+    )
 
 
 def outcomes(predictions: Predictions, labels: LabelTable, reduce: str | None) -> pd.DataFrame:
@@ -138,28 +144,27 @@ def outcomes(predictions: Predictions, labels: LabelTable, reduce: str | None) -
     Raises:
         EpicError: As for `complete_scores`.
     """
-    verb, noun, predicted = (
-        tensor.numpy() for tensor in complete_scores(predictions, labels.ids, reduce)
-    )
-    correct = officially_correct(verb, noun, labels.verb, labels.noun)
+    verb_scores, noun_scores, predicted = complete_scores(predictions, labels.ids, reduce)
+    correct = officially_correct(verb_scores, noun_scores, labels.verb, labels.noun)
     table = pd.DataFrame(
         {
             "narration_id": labels.ids,
             "participant": labels.participants,
             "verb": labels.verb,
             "noun": labels.noun,
-            "predicted": predicted,
+            "predicted": predicted.numpy(),
         }
     )
-    for task, scores in (("verb", verb), ("noun", noun)):
+    every_segment = np.arange(len(table))
+    for task, scores in (("verb", verb_scores.numpy()), ("noun", noun_scores.numpy())):
+        # The scores are log-probabilities [N, classes].
         guess = scores.argmax(axis=1)
+        label = table[task].to_numpy()
         table[f"{task}_guess"] = guess
-        # The confidence is the score of the guess, the label score is the score of the true class.
-        for name, classes in (("confidence", guess), ("label_score", table[task].to_numpy())):
-            log_probs = np.take_along_axis(scores, classes[:, None], axis=1)[:, 0]
-            table[f"{task}_{name}"] = np.exp(log_probs.astype(np.float64))
-    for name in ("confidence", "label_score"):
-        table[f"action_{name}"] = table[f"verb_{name}"] * table[f"noun_{name}"]
+        table[f"{task}_confidence"] = np.exp(scores[every_segment, guess].astype(np.float64))
+        table[f"{task}_label_score"] = np.exp(scores[every_segment, label].astype(np.float64))
+    table["action_confidence"] = table["verb_confidence"] * table["noun_confidence"]
+    table["action_label_score"] = table["verb_label_score"] * table["noun_label_score"]
     return table.assign(**correct)
 
 
@@ -211,9 +216,8 @@ def read_correct(
     else:
         return _correct_of_entries(entries_of(content, path), path, labels, sizes)
     verb, noun, predicted = complete_scores(predictions, labels.ids, reduce)
-    correct = officially_correct(verb, noun, labels.verb, labels.noun) | {
-        PREDICTED: predicted.numpy()
-    }
+    correct = officially_correct(verb, noun, labels.verb, labels.noun)
+    correct[PREDICTED] = predicted.numpy()
     if predictions.pair_head:
         correct[ACTION_HEAD] = own_actions(predictions, labels)
     return correct
@@ -228,8 +232,13 @@ def _correct_of_entries(
         EpicError: The entries are not complete or not of these classes.
     """
     # Files of other programs may have float16 or float64, which `check` would reject.
-    as_floats = [entry | {key: entry[key].float() for key in OUTPUTS} for entry in entries]
-    defects = [line for line in check(as_floats, labels.ids, *sizes) if not line.startswith(HINT)]
+    verb_key, noun_key = OUTPUTS
+    as_floats = []
+    for entry in entries:
+        floats = {verb_key: entry[verb_key].float(), noun_key: entry[noun_key].float()}
+        as_floats.append(entry | floats)
+    lines = check(as_floats, labels.ids, *sizes)
+    defects = [line for line in lines if not line.startswith(HINT)]
     if defects:
         raise EpicError(
             f"{path}: {'; '.join(defects)}; expected scores of every segment of split val, for the "
@@ -238,10 +247,12 @@ def _correct_of_entries(
     # Rows keep the file's order and dtype, since the official softmax goes over all rows and its
     # rounding depends on both.
     rows = rows_of([entry["narration_id"] for entry in entries], labels.ids).numpy()
-    verb, noun = (np.stack([entry[key].numpy() for entry in entries]) for key in OUTPUTS)
+    verb = torch.stack([entry[verb_key] for entry in entries])
+    noun = torch.stack([entry[noun_key] for entry in entries])
     correct = officially_correct(verb, noun, labels.verb[rows], labels.noun[rows])
-    # The rows are in the order of the file. They are put into the order of `labels`.
-    return {name: mask[np.argsort(rows)] for name, mask in correct.items()}
+    # From the order of the file into the order of `labels`.
+    order = np.argsort(rows)
+    return {name: mask[order] for name, mask in correct.items()}
 
 
 def _avion_predictions(
@@ -260,19 +271,23 @@ def _avion_predictions(
     Source: zhaoyue-zephyrus/AVION at 31b00b6, scripts/main_lavila_finetune_cls.py:585 and
     avion/utils/misc.py:43.
     """
+    # The pair of each class.
     columns = {"verb_class": class_id, "noun_class": class_id}
     about = f"the official train CSV with {', '.join(columns)}, whose pairs are classes of {path}"
     rows = read_own_table(train or "EPIC_100_train.csv", columns, about=about, delimiter=",")
     pairs = {(row["verb_class"], row["noun_class"]) for row in rows}
-    pairs |= set(zip(labels.verb.tolist(), labels.noun.tolist(), strict=True))
-    table = sorted(pairs, key=lambda pair: "{}:{}".format(*pair))
+    pairs.update(zip(labels.verb.tolist(), labels.noun.tolist(), strict=True))
+    pair_of_class = sorted(pairs, key=lambda pair: f"{pair[0]}:{pair[1]}")
+
+    # The scores, and the classes that prove the order of the rows.
     probs = torch.as_tensor(dump["probs"])
-    if tuple(probs.shape) != (len(labels.ids), len(table)):
+    if tuple(probs.shape) != (len(labels.ids), len(pair_of_class)):
         raise EpicError(
             f"{path}: its probs have shape {list(probs.shape)}, expected "
-            f"[{len(labels.ids)}, {len(table)}]: segments of val, pairs of train and val"
+            f"[{len(labels.ids)}, {len(pair_of_class)}]: segments of val, pairs of train and val"
         )
-    if torch.as_tensor(dump["targets"]).tolist() != labels.rows_in(table).tolist():
+    targets = torch.as_tensor(dump["targets"]).tolist()
+    if targets != labels.rows_in(pair_of_class).tolist():
         raise EpicError(
             f"{path}: its targets are not the classes of val in the CSV's order; expected the "
             "dump of a test on this CSV"
@@ -283,7 +298,7 @@ def _avion_predictions(
         narration_ids=labels.ids,
         log_probs=probs.double().clamp_min(torch.finfo(torch.float32).tiny).log().float(),
         # AVION stores no training counts. Every segment has a prediction, so no prior is needed.
-        pairs=[(*pair, 0) for pair in table],
+        pairs=[(verb, noun, 0) for verb, noun in pair_of_class],
         num_verbs=num_verbs,
         num_nouns=num_nouns,
         trained_on={},

@@ -74,16 +74,22 @@ class EpicPairMetric(BaseMetric):
             self.results.append((verb.clone(), noun.clone(), *classes, sample.get(LOSS_FIELD)))
 
     def compute_metrics(self, results: list) -> dict[str, float | None]:
-        """Compute the official overall metrics over all samples, and the loss."""
-        verbs, nouns, true_verbs, true_nouns, values_of_heads = zip(*results, strict=True)
+        """Compute the official overall metrics over all samples, and the loss.
+
+        Args:
+            results: What `process` has added, of all processes.
+        """
+        verbs, nouns, true_verbs, true_nouns, losses = zip(*results, strict=True)
         correct = officially_correct(torch.stack(verbs), torch.stack(nouns), true_verbs, true_nouns)
         every = np.ones(len(true_verbs), dtype=bool)
         overall = group_accuracies(correct, {"overall": dict.fromkeys(TASKS, every)})
-        # A segment whose pair is not in training has no loss.
-        known = [values for values in values_of_heads if values]
+        # The losses of a segment, by name. A segment whose pair is not in training has none.
+        known_losses = [of_segment for of_segment in losses if of_segment]
         means: dict[str, float | None] = {"loss": None}
-        for name in known[0] if known else ():
-            # The official accuracies replace the head's own, `top1_acc` and `top5_acc`.
-            if not name.startswith("top"):
-                means[name] = sum(values[name] for values in known) / len(known)
+        if known_losses:
+            for name in known_losses[0]:
+                # The official accuracies replace the head's own, `top1_acc` and `top5_acc`.
+                if not name.startswith("top"):
+                    total = sum(of_segment[name] for of_segment in known_losses)
+                    means[name] = total / len(known_losses)
         return means | overall

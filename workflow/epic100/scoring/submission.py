@@ -76,6 +76,8 @@ def export(
     ids = read_segments(segments_path)["narration_id"].tolist()
     verb, noun, predicted = complete_scores(predictions, ids, reduce)
     entries = build(ids, verb, noun)
+
+    # The file keeps its temporary name until it has passed the check.
     log.info(f"{out}: writing {len(ids)} segments")
     with atomic_path(out) as temporary:
         if out.suffix == ".zip":
@@ -89,7 +91,9 @@ def export(
         defects = "; ".join(line for line in problems if not line.startswith(HINT))
         if defects:
             raise EpicError(f"{out}: not written: {defects}")
-    absent = [name for name, is_there in zip(ids, predicted.tolist(), strict=True) if not is_there]
+
+    # What the user should know of it.
+    absent = np.array(ids, dtype=object)[~predicted.numpy()].tolist()
     log.info(
         f"{out}: {len(ids)} segments of {split}, {len(ids) - len(absent)} predicted, "
         f"{len(absent)} with the training prior; {out.stat().st_size / 2**20:.1f} MiB"
@@ -135,12 +139,14 @@ def check(
     # The log-probability of each segment's best class, a tensor for each key without defects.
     best_log_probs: list[torch.Tensor] = []
     for key, size in zip(OUTPUTS, (num_verbs, num_nouns), strict=True):
+        # Scores with the right shape and type are checked together, as rows [good, size].
         scores = [entry[key].detach().cpu() for entry in entries]
         defects = pd.Series([_defect(row, size) for row in scores], dtype=object)
         is_good = defects == ""
-        # The empty row makes `torch.cat` work without a good one.
-        good_rows = (scores[number][None] for number in np.flatnonzero(is_good))
-        rows = torch.cat([torch.empty(0, size), *good_rows])
+        rows = torch.empty(int(is_good.sum()), size)
+        for row, number in enumerate(np.flatnonzero(is_good)):
+            rows[row] = scores[number]
+
         is_tied = ((rows == rows.amax(dim=1, keepdim=True)).sum(dim=1) > 1).numpy()
         if size > 1 and is_tied.any():
             equal_count = int((rows[is_tied] == rows[is_tied][:, :1]).all(dim=1).sum())
@@ -149,6 +155,7 @@ def check(
                 f" {some_of(names[is_good][is_tied].tolist())}; all classes in {equal_count} of"
                 " them"
             )
+
         is_finite = rows.isfinite().all(dim=1)
         defects[is_good] = np.where(is_finite, "", "holds NaN or infinity")
         for defect, segments in names[defects != ""].groupby(defects, sort=False):

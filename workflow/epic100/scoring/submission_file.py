@@ -46,16 +46,16 @@ def _scores(score_of_class: dict[str, Any]) -> np.ndarray:
     Raises:
         ValueError: A class is missing, or its score is no number. pydantic reports it.
     """
-    classes = [str(number) for number in range(len(score_of_class))]
-    missing = [key for key in classes if key not in score_of_class]
-    if missing:
-        raise ValueError(f"no class {missing[0]} among its {len(score_of_class)} classes")
-    values = [score_of_class[key] for key in classes]
-    # This is not `isinstance`, since True is an int too.
-    wrong_values = [value for value in values if type(value) not in (float, int)]
-    if wrong_values:
-        # The value may be a long text, of which 40 characters are shown.
-        raise ValueError(f"{wrong_values[0]!r:.40} instead of a number")
+    values = []
+    for number in range(len(score_of_class)):
+        if str(number) not in score_of_class:
+            raise ValueError(f"no class {number} among its {len(score_of_class)} classes")
+        values.append(score_of_class[str(number)])
+    for value in values:
+        # This is not `isinstance`, since True is an int too.
+        if type(value) not in (float, int):
+            # The value may be a long text, of which 40 characters are shown.
+            raise ValueError(f"{value!r:.40} instead of a number")
     try:
         # A float too large for float32 becomes infinity, which `check` reports.
         with np.errstate(over="ignore"):
@@ -120,7 +120,8 @@ def build(narration_ids: Sequence[str], verb: torch.Tensor, noun: torch.Tensor) 
         One dict per segment, in the same order: `narration_id` (str), `verb_output` (float32 [V])
         and `noun_output` (float32 [M]). Each tensor owns its row and shares no larger storage.
     """
-    verbs, nouns = (scores.detach().to("cpu", torch.float32) for scores in (verb, noun))
+    verbs = verb.detach().to("cpu", torch.float32)
+    nouns = noun.detach().to("cpu", torch.float32)
     # A row is copied, since of a view `torch.save` stores the complete storage: all rows.
     return [
         _entry(str(name), verb_row.clone(), noun_row.clone())
@@ -178,21 +179,22 @@ def entries_of(content: Any, path: PathLike) -> list[dict]:
     Raises:
         EpicError: The content has neither layout.
     """
-    keys = ("narration_id", *OUTPUTS)
     if isinstance(content, dict) and "format" in content:
         raise EpicError(
             f"{path}: predictions or a model of this workflow ({content['format']!r:.60}), and no "
             "submission; expected results/submission.pt or .zip; for its metrics: epic100 score"
         )
+    verb_key, noun_key = OUTPUTS
     entries = []
     try:
         if isinstance(content, dict):
-            content = zip(*(content[key] for key in keys), strict=True)
+            columns = content["narration_id"], content[verb_key], content[noun_key]
+            rows = list(zip(*columns, strict=True))
         elif isinstance(content, list):
-            content = ([entry[key] for key in keys] for entry in content)
+            rows = [(row["narration_id"], row[verb_key], row[noun_key]) for row in content]
         else:
             raise TypeError(f"it is a {type(content).__name__}")
-        for name, verb, noun in content:
+        for name, verb, noun in rows:
             if not isinstance(name, str):
                 raise TypeError(f"a narration_id is {shortened(repr(name))}")
             # A name may be a numpy.str_ object.
@@ -212,11 +214,10 @@ def existing_file(path: PathLike) -> Path:
         EpicError: There is no such file.
     """
     path = Path(path)
+    if path.is_dir():
+        raise EpicError(f"{path}: is a folder; expected .zip, .pt or .pkl")
     if not path.is_file():
-        is_folder = path.is_dir()
-        raise EpicError(
-            f"{path}: {'is a folder; expected .zip, .pt or .pkl' if is_folder else 'no such file'}"
-        )
+        raise EpicError(f"{path}: no such file")
     return path
 
 
@@ -342,15 +343,15 @@ def _defect_lines(where: str, error: ValidationError) -> list[str]:
     for defect in error.errors(include_url=False, include_input=False):
         # A defect is at `("sls_pt",)` or at `("results", "P01_11_0", "verb")`: the second key is
         # the segment, if there is one. The place is empty if the text is no JSON.
-        top_key, *inner_keys = map(str, defect["loc"] or [""])
-        segment, keys = inner_keys[:1], [top_key, *inner_keys[1:]]
+        keys = [str(key) for key in defect["loc"]]
+        segments = [keys.pop(1)] if len(keys) > 1 else []
         message = defect["msg"].removeprefix("Value error, ")
-        field = f', "{shortened(".".join(keys))}"' if top_key else ""
-        segments_of_line[f"{where}{field}: {message}"] += segment
-    return [
-        f"{line} in {some_of(segments)}" if segments else line
-        for line, segments in segments_of_line.items()
-    ]
+        field = f', "{shortened(".".join(keys))}"' if keys else ""
+        segments_of_line[f"{where}{field}: {message}"] += segments
+    lines = []
+    for line, segments in segments_of_line.items():
+        lines.append(f"{line} in {some_of(segments)}" if segments else line)
+    return lines
 
 
 def shortened(text: str) -> str:
