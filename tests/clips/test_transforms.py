@@ -13,10 +13,10 @@ from epic100.base.errors import EpicError
 from epic100.clips.crop import Crop
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.clips.transforms import DecodeSegment, OpenSegment
-from epic100.video.build_index import build_index
 from epic100.video.index import index_path, write_indexes
 from epic100.video.reader import FrameError
 from support.checkout import DECODERS, needs_decord
+from support.scanned import index_of
 from support.tricky_videos import encode
 
 SEGMENT = {"start_index": 0, "total_frames": 50, "modality": "RGB", "narration_id": "P02_101_7"}
@@ -98,7 +98,7 @@ def open_film(tmp_path_factory):
     for name, numbers in FILMS.items():
         frames = [np.full((64, 96, 3), number, np.uint8) for number in numbers]
         encode(folder / f"{name}.MP4", source=frames, times=(500 * numbers).tolist(), qp=1)
-    indexes = {name: build_index(folder / f"{name}.MP4") for name in FILMS}
+    indexes = {name: index_of(folder / f"{name}.MP4") for name in FILMS}
     write_indexes(indexes, index_path(folder / "scan", folder.name))
 
     def opened(film, decoder="pyav", frames=None, seconds=None):

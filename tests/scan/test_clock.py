@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from epic100.scan.damage import FAR_SECONDS, clock_finding
-from epic100.video.build_index import build_index
 from support.damage import flip, place_of
 from support.packets import drop_packets, repeat_group, rewrite
-from support.scanned import inspect
+from support.scanned import index_of, inspect
 from support.tricky_videos import RATE, encode
 
 # The videos of these tests last 240 / 29.97 = 8.01 seconds.
@@ -34,7 +33,7 @@ def original(tmp_path_factory) -> Path:
     ],
 )
 def test_each_flipped_bit_that_moves_or_hides_frames_is_reported(box, bits, original, tmp_path):
-    index = build_index(original)
+    index = index_of(original)
     unreported, reported_count = [], 0
     for bit in bits:
         flipped = flip(original, place_of(original, box), bit, tmp_path / "v.MP4")

@@ -10,11 +10,11 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import truncate, zero_block
 from epic100.settings.data import SECONDS_PER_SECOND, ScanLimits
-from epic100.video.build_index import build_index
 from epic100.video.index import load_index, read_stored_result, store_result
 from epic100.video.scan_table import read_scan_table
 from support.decoder_stand_in import SECONDS, ShortVideos
 from support.packets import rewrite
+from support.scanned import index_of
 from support.this_process import records_of
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def test_the_scan_writes_a_row_and_an_index_of_each_video(make_videos):
     # The table has rates to 6 digits.
     assert read_scan_table(lab.table) == [replace(row, fps=round(row.fps, 6)) for row in rows]
     for path, name in zip(lab.paths, ("P01_01", "P01_02"), strict=True):
-        written, built = load_index(lab.index, name), build_index(path)
+        written, built = load_index(lab.index, name), index_of(path)
         assert np.array_equal(written.packets, built.packets)
         assert written.stream == built.stream
     with pytest.raises(EpicError, match=r"P01\.index\.npz: no frame index of P01_99.* -R "):

@@ -16,7 +16,6 @@ from epic100.base import disk
 from epic100.base.errors import DiskError
 from epic100.minikitchen.damage import flip_bits, truncate
 from epic100.scan import worker
-from epic100.video.build_index import build_index
 from epic100.video.reader import VideoReader
 from support.damage import (
     harmed,
@@ -29,7 +28,7 @@ from support.damage import (
     zero_tail,
 )
 from support.packets import decoded, drop_packets, rewrite, swap_packets
-from support.scanned import inspect
+from support.scanned import index_of, inspect
 from support.tricky_videos import (
     PYRAMID,
     audio_only,
@@ -88,7 +87,7 @@ def test_each_frame_that_is_lost_or_visibly_changed_is_marked(
     change(video, seed)
     row, index = inspect(video, "v")
     # A lost frame is stood for by the next one in the damaged file.
-    frame_at_time = np.searchsorted(index.pts, build_index(original).pts)
+    frame_at_time = np.searchsorted(index.pts, index_of(original).pts)
     unmarked = {f for f in harmed(original, video) if frame_at_time[f] not in marked(row)}
     assert not unmarked
     assert reason in row.reason

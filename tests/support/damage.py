@@ -8,8 +8,8 @@ import av
 import numpy as np
 
 from epic100.minikitchen.damage import coded_data
-from epic100.video.build_index import build_index
 from support.packets import decoded
+from support.scanned import index_of
 
 
 def place_of(path: Path, box: str) -> int:
@@ -73,7 +73,7 @@ def _by_frame(path: Path) -> list[tuple[int, np.ndarray]]:
 
     The result is kept, so the file must not change.
     """
-    pts = build_index(path).pts.tolist()
+    pts = index_of(path).pts.tolist()
     frames = decoded(path, "gray")
     return [(time - pts[0], frames[time].astype(int)) for time in pts]
 
@@ -84,7 +84,7 @@ def harmed(before: Path, after: Path) -> set[int]:
     A frame is visibly changed if the mean difference over a block of 16 x 16 pixels is over 8.
     """
     new = decoded(after, "gray")
-    first = int(build_index(after).pts[0])
+    first = int(index_of(after).pts[0])
     bad = set()
     for number, (time, frame) in enumerate(_by_frame(before)):
         if time + first in new:

@@ -1,4 +1,7 @@
-"""Scan a file in this process, and make indexes of files that do not exist. No test is here."""
+"""Scan or index a file in this process, and make indexes of files that do not exist.
+
+No test is here.
+"""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -8,7 +11,7 @@ import numpy as np
 
 from epic100.base.guarded import FileError
 from epic100.scan.worker import scan_file
-from epic100.video.build_index import measured_rate
+from epic100.video.build_index import index_packets, measured_rate
 from epic100.video.ffmpeg import MAX_PIXELS
 from epic100.video.index import PACKET, StreamFacts, VideoIndex
 from epic100.video.scan_table import UNREADABLE, ScanRow
@@ -30,6 +33,11 @@ def inspect(
     except FileError as error:
         return ScanRow(video_id, UNREADABLE, reason=str(error)), None
     return ScanRow.of(answer["row"]), VideoIndex.from_arrays(answer["arrays"])
+
+
+def index_of(path: Path) -> VideoIndex:
+    """Make the index of a file as `build_index` does, without the process that costs 0.4 s."""
+    return VideoIndex.from_arrays(index_packets(path, lambda packets: None))
 
 
 def index_at(times, unit: Fraction, every: int = 10**9) -> VideoIndex:

@@ -13,11 +13,11 @@ from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
 from epic100.scan.nal import IDR, SLICE, nal_units
 from epic100.settings.data import ProxySettings
-from epic100.video.build_index import build_index
 from epic100.video.copy_encoder import check_copy, write_proxy
 from epic100.video.reader import VideoReader
 from support.damage import packets_of
 from support.packets import later, rewrite
+from support.scanned import index_of
 from support.tricky_videos import encode, turn
 
 SMALL = ProxySettings(height=48, gop=12, crf=18)
@@ -25,12 +25,12 @@ SMALL = ProxySettings(height=48, gop=12, crf=18)
 
 @pytest.fixture(scope="module")
 def copies(undamaged, tmp_path_factory):
-    """For each type of undamaged file: the copy and its index."""
-    folder = tmp_path_factory.mktemp("copies")
-    return {
-        name: (folder / f"{name}.MP4", write_proxy(original, folder / f"{name}.MP4", SMALL))
-        for name, original in undamaged.items()
-    }
+    """For each type of undamaged file: the copy, its index, and that of the original."""
+    folder, made = tmp_path_factory.mktemp("copies"), {}
+    for name, original in undamaged.items():
+        path, index = folder / f"{name}.MP4", index_of(original)
+        made[name] = (path, write_proxy(original, path, SMALL, index), index)
+    return made
 
 
 def greys(path, size=(None, None)) -> np.ndarray:
@@ -67,13 +67,12 @@ def assert_same_frames(copy, original, name, moving=True) -> None:
 
 @pytest.mark.slow
 def test_frame_i_of_a_copy_is_frame_i_at_its_time(undamaged, copies):
-    for name, (path, index) in copies.items():
+    for name, (path, index, index_of_original) in copies.items():
         original = greys(undamaged[name], (index.stream.width, index.stream.height))
         moving = name not in ("still", "black", "one_frame")
         assert_same_frames(greys(path), original, name, moving)
         assert index.frames == len(original), name
-        assert seconds(build_index(path)) == seconds(index), name
-        assert seconds(index) == seconds(build_index(undamaged[name])), name
+        assert seconds(index_of(path)) == seconds(index) == seconds(index_of_original), name
 
 
 def reference_frames(path) -> list[int]:
@@ -83,7 +82,7 @@ def reference_frames(path) -> list[int]:
         for packet in packets_of(path)
         if any(u[0] & 31 in (SLICE, IDR) and u[0] >> 5 for u in nal_units(bytes(packet), 4))
     ]
-    return np.searchsorted(build_index(path).pts, sorted(times)).tolist()
+    return np.searchsorted(index_of(path).pts, sorted(times)).tolist()
 
 
 @pytest.mark.parametrize("name", ["open_gop", "all_key_frames", "variable_rate", "joined"])
@@ -202,7 +201,7 @@ def test_a_copy_with_other_frames_than_the_original_is_rejected(
     change, gop, text, copies, tmp_path
 ):
     # The index of the undamaged copy stands for that of the original: its times are the same.
-    copy, index = copies["b_frames"]
+    copy, index, _ = copies["b_frames"]
     changed = rewrite(copy, change, tmp_path / "copy.MP4")
     with pytest.raises(EpicError, match=text):
         check_copy(changed, index, SMALL.model_copy(update={"gop": gop}))
@@ -210,7 +209,7 @@ def test_a_copy_with_other_frames_than_the_original_is_rejected(
 
 def test_nothing_is_made_from_another_file_than_the_scanned_one(tmp_path):
     path = encode(tmp_path / "v.MP4", 120)
-    index = build_index(path)
+    index = index_of(path)
     rewrite(path, lambda packets: packets[:90] + packets[91:])
     with pytest.raises(EpicError, match="is not the file that was scanned; scan it again"):
         write_proxy(path, tmp_path / "made/v.MP4", SMALL, index)

@@ -11,7 +11,7 @@ from epic100.video.build_index import build_index
 from epic100.video.index import FrameError, find_index, load_index, load_indexes, write_indexes
 from epic100.video.reader import VideoReader
 from support.packets import decoded
-from support.scanned import index_at, inspect
+from support.scanned import index_at, index_of, inspect
 from support.tricky_videos import parts_of, show_parts, two_entries
 
 
@@ -19,7 +19,7 @@ def test_the_index_of_a_scan_has_only_key_frames_that_refer_to_no_other_frame(un
     # With gradual refresh, the container marks frames as key frames that refer to others.
     path = undamaged["intra_refresh"]
     _, index = inspect(path, "v")
-    assert len(index.key_pts) == 1 < len(build_index(path).key_pts)
+    assert len(index.key_pts) == 1 < len(index_of(path).key_pts)
     (frame,) = VideoReader(path, index).get_frames([100])
     assert np.array_equal(frame, decoded(path)[int(index.pts[100])])
 
@@ -35,13 +35,13 @@ def test_the_index_of_a_scan_has_only_key_frames_that_refer_to_no_other_frame(un
     ],
 )
 def test_the_rate_and_whether_it_is_constant_are_measured(name, rate, is_constant, undamaged):
-    index = build_index(undamaged[name])
+    index = index_of(undamaged[name])
     assert index.fps == pytest.approx(rate, rel=1e-5)
     assert index.is_constant() == is_constant
 
 
 def test_frames_before_a_pause_are_constant_and_those_after_it_are_not(undamaged):
-    index = build_index(undamaged["paused"])
+    index = index_of(undamaged["paused"])
     # The camera pauses after frame 57.
     before = np.arange(index.frames) <= 57
     assert index.is_constant(before)
@@ -78,7 +78,7 @@ def built(undamaged, tmp_path):
     # Indexes that earlier tests have read are forgotten, and those of this test when it is over.
     load_indexes.cache_clear()
     built = {
-        name: build_index(undamaged[name])
+        name: index_of(undamaged[name])
         for name in ("b_frames", "cut_start", "variable_rate", "paused", "one_frame")
     }
     for participant in ("P01", "P02"):

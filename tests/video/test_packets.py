@@ -17,13 +17,12 @@ from epic100.base.disk import WatchedFile
 from epic100.base.errors import DiskError
 from epic100.scan.h264 import parse_sps
 from epic100.scan.nal import Bits, SetRecord, escaped
-from epic100.video.build_index import build_index
 from epic100.video.index import VideoIndex
 from epic100.video.packets import read_packets
 from epic100.video.reader import FrameError, SharedCaches, VideoReader
 from support.damage import flip, overwrite
 from support.packets import decoded
-from support.scanned import inspect
+from support.scanned import index_of, inspect
 from support.tricky_videos import encode, join, parts_of
 
 
@@ -34,7 +33,7 @@ def video(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def index(video) -> VideoIndex:
-    return build_index(video)
+    return index_of(video)
 
 
 # The encodes of each codec are joined. All their sets have the same number, and stand before each
@@ -76,7 +75,7 @@ def test_frames_behind_other_parameter_sets_than_the_header_has_are_damaged(code
     ],
 )
 def test_packets_on_which_no_wanted_frame_depends_are_not_decoded(undamaged, name, all_are_decoded):
-    index = build_index(undamaged[name])
+    index = index_of(undamaged[name])
     wanted = int(index.pts[20])
     stop = int(index.packets["frame"][20]) + 1
     with WatchedFile(undamaged[name]) as file:
@@ -95,7 +94,7 @@ def open_descriptors() -> int:
 def test_few_files_stay_open(undamaged, monkeypatch):
     monkeypatch.setattr("epic100.video.reader.MAX_FILES", 3)
     names = ["b_frames", "cavlc", "b_frames", "hevc", "444", "10_bit"]
-    indexes = {name: build_index(undamaged[name]) for name in names}
+    indexes = {name: index_of(undamaged[name]) for name in names}
     # Files that earlier tests left are closed now, not later.
     gc.collect()
     before, caches = open_descriptors(), SharedCaches()
@@ -135,7 +134,7 @@ def test_packets_of_a_group_are_read_at_once_if_they_are_small_and_near(
     monkeypatch.setattr("epic100.video.packets.MAX_READ_BYTES", at_once)
     # Packets of the other stream are in between.
     path = undamaged["two_streams"]
-    index = build_index(path)
+    index = index_of(path)
     expected = [decoded(path)[pts] for pts in index.pts[:10].tolist()]
     read_at = mock.create_autospec(disk.WatchedFile.read_at, side_effect=disk.WatchedFile.read_at)
     monkeypatch.setattr(disk.WatchedFile, "read_at", read_at)
@@ -198,7 +197,7 @@ def without_reorder_depth(extradata: bytes) -> bytes:
 
 
 def test_no_frame_is_lost_from_a_stream_that_states_no_reorder_depth(undamaged):
-    index = build_index(undamaged["b_frames"])
+    index = index_of(undamaged["b_frames"])
     frames = range(index.frames)
     expected = VideoReader(undamaged["b_frames"], index).get_frames(frames)
     silent = replace(index, extradata=without_reorder_depth(index.extradata))

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from epic100.clips.transforms import DecordReader
-from epic100.video.build_index import build_index
 from epic100.video.ffmpeg import packet_of
 from epic100.video.reader import FrameError, SharedCaches, VideoReader
 from epic100.video.window import Window
 from support.checkout import needs_decord
 from support.damage import overwrite, packets_of
 from support.packets import decoded, rewrite
-from support.scanned import inspect
+from support.scanned import index_of, inspect
 from support.tricky_videos import (
     MIRROR,
     QUARTERS,
@@ -37,7 +36,7 @@ def every_type(undamaged, lab):
 def test_frames_in_any_order_are_those_of_a_full_decode(every_type):
     caches, rng = SharedCaches(), np.random.default_rng(0)
     for name, path in every_type.items():
-        index = build_index(path)
+        index = index_of(path)
         frame_at = decoded(path)
         assert index.pts.tolist() == sorted(frame_at), name
         full = np.stack([frame_at[pts] for pts in index.pts.tolist()])
@@ -65,7 +64,7 @@ def test_decord_gives_the_same_frames(name, every_type, tmp_path):
     if name == "turned":
         path = encode(tmp_path / "v.MP4", 40)
         turn(path)
-    ours = VideoReader(path)
+    ours = VideoReader(path, index_of(path))
     decords = DecordReader(str(path), ours.index)
     assert ours.size == decords.size
     frames = np.random.default_rng(11).integers(0, ours.frames, 20)
@@ -75,9 +74,11 @@ def test_decord_gives_the_same_frames(name, every_type, tmp_path):
 @pytest.mark.parametrize("quarters", range(4))
 def test_frames_and_windows_are_turned_as_players_show_them(quarters, tmp_path):
     path = encode(tmp_path / "v.MP4", 4, (98, 62))
-    expected = np.rot90(VideoReader(path).get_frames(range(4)), -quarters, axes=(1, 2))
+    expected = np.rot90(
+        VideoReader(path, index_of(path)).get_frames(range(4)), -quarters, axes=(1, 2)
+    )
     turn(path, QUARTERS[quarters])
-    reader = VideoReader(path)
+    reader = VideoReader(path, index_of(path))
     assert reader.size == expected.shape[1:3]
     assert np.array_equal(reader.get_frames(range(4)), expected)
     # The window has lines 6 to 35 and columns 29 to 10, from right to left.
@@ -131,7 +132,7 @@ def test_a_change_of_frame_size_is_an_error_that_names_the_frame(tmp_path):
 
 def test_frames_behind_a_damaged_leading_frame_are_those_of_the_undamaged_file(tmp_path):
     path = encode(tmp_path / "v.mp4", codec="mpeg4", g=10, bf=2)
-    index = build_index(path)
+    index = index_of(path)
     packets = packets_of(path)
     keys = [number for number, packet in enumerate(packets) if packet.is_keyframe]
     # The packet behind a key frame is of a frame that is shown before it.

@@ -10,6 +10,7 @@ import pytest
 
 from epic100.video.reader import SharedCaches, VideoReader
 from epic100.video.window import FrameConverter, Window
+from support.scanned import index_of
 
 # Each pixel of this frame, [360, 640, 3], has its own colours.
 NOISE = np.random.default_rng(0).integers(0, 256, (360, 640, 3), dtype=np.uint8)
@@ -88,7 +89,7 @@ def test_windows_of_other_pixel_formats_show_their_place(pixels):
     ["b_frames", "cavlc", "odd_size", "444", "10_bit", "lossless", "quicktime", "interlaced"],
 )
 def test_windows_from_a_reader_have_the_pixels_of_the_complete_frames(name, undamaged):
-    reader = VideoReader(undamaged[name], caches=SharedCaches())
+    reader = VideoReader(undamaged[name], index_of(undamaged[name]), SharedCaches())
     frames = [1, reader.frames - 2, reader.frames // 2]
     whole = reader.get_frames(frames)
     height, width = reader.size
