@@ -40,8 +40,8 @@ from support.tricky_videos import (
 
 pytestmark = pytest.mark.slow
 
-# The video of most tests has six groups of 30 frames. Each group begins with its key frame.
-FRAMES, GROUP = 180, 30
+# The video of most tests has four groups of 30 frames. Each group begins with its key frame.
+FRAMES = 120
 
 
 @pytest.fixture(scope="module")

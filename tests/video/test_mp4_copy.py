@@ -30,7 +30,7 @@ from support.tricky_videos import (
 
 pytestmark = pytest.mark.slow
 
-COUNT = 50
+COUNT = 40
 LATE = [20000 + 1001 * number for number in range(COUNT)]
 HEVC = {"codec": "libx265", "x265": {}}
 
@@ -83,12 +83,12 @@ def with_sound(path: Path) -> Path:
 
 def two_parts(path: Path) -> Path:
     """Write an MP4 whose edit list shows two parts of its track."""
-    return show_parts(encode(path.with_name("whole.MP4")), [(0, 20), (60, 30)], path)
+    return show_parts(encode(path.with_name("whole.MP4")), [(0, 20), (60, 20)], path)
 
 
 def two_encodes(path: Path, turns: int = 0) -> Path:
     """Write an MP4 of two parts, each with its own sample entry."""
-    parts = parts_of(path.parent, {"count": 20}, {"count": 30, "cabac": 0})
+    parts = parts_of(path.parent, {"count": 20}, {"count": 20, "cabac": 0})
     joined = two_entries(parts, path)
     if turns:
         turn(joined)

@@ -135,7 +135,7 @@ def test_packets_of_a_group_are_read_at_once_if_they_are_small_and_near(
     # Packets of the other stream are in between.
     path = undamaged["two_streams"]
     index = index_of(path)
-    expected = [decoded(path)[pts] for pts in index.pts[:10].tolist()]
+    expected = [*decoded(path).values()][:10]
     read_at = mock.create_autospec(disk.WatchedFile.read_at, side_effect=disk.WatchedFile.read_at)
     monkeypatch.setattr(disk.WatchedFile, "read_at", read_at)
     assert np.array_equal(VideoReader(path, index).get_frames(range(10)), expected)

@@ -74,9 +74,8 @@ def test_decord_gives_the_same_frames(name, every_type, tmp_path):
 @pytest.mark.parametrize("quarters", range(4))
 def test_frames_and_windows_are_turned_as_players_show_them(quarters, tmp_path):
     path = encode(tmp_path / "v.MP4", 4, (98, 62))
-    expected = np.rot90(
-        VideoReader(path, index_of(path)).get_frames(range(4)), -quarters, axes=(1, 2)
-    )
+    frames = VideoReader(path, index_of(path)).get_frames(range(4))
+    expected = np.rot90(frames, -quarters, axes=(1, 2))
     turn(path, QUARTERS[quarters])
     reader = VideoReader(path, index_of(path))
     assert reader.size == expected.shape[1:3]
