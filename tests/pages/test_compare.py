@@ -258,40 +258,46 @@ def test_a_run_without_a_section_differs_in_no_key_of_it(compared_runs):
     assert what_differs([elsewhere, second, edited])["content.b.py"] == ["-", "c0ffee", "decaf"]
 
 
-@pytest.mark.parametrize(
-    "old, new, words",
-    [
-        # The text is damaged, a key is missing, and it is of other segments.
-        ("{", "", "cannot be read"),
-        ('"predicted"', '"predictions"', "predicted is missing"),
-        ('"segments": 40', '"segments": 41', "is of 41 segments, the list of val now has 40"),
-    ],
-)
-def test_a_run_with_wrong_figures_is_a_line_on_the_page_with_its_file(labels, old, new, words):
-    figures = Path("results/runs/a/metrics.json")
-    figures.write_text(figures.read_text().replace(old, new))
-    comparison = runs_of(labels, "a", "b")
-    assert [run.name for run in comparison.runs] == ["default", "b"]
-    assert comparison.notes[0].startswith(f"not shown: results/runs/a: metrics.json: {words}")
-    write_compare_page(comparison, "compare.html")
-    assert words in Path("compare.html").read_text()
-
-
-def test_a_run_without_predictions_or_of_other_classes_is_a_line(labels):
+def test_a_run_whose_files_are_wrong_is_a_line_on_the_page(labels):
+    texts = {
+        "cut": ("{", "", "metrics.json: cannot be read"),
+        "incomplete": ('"predicted"', '"predictions"', "metrics.json: predicted is missing"),
+        "longer": (
+            '"segments": 40',
+            '"segments": 41',
+            "metrics.json: is of 41 segments, the list of val now has 40",
+        ),
+    }
+    for name, (old, new, _) in texts.items():
+        shutil.copytree("results/runs/a", f"results/runs/{name}")
+        metrics = Path(f"results/runs/{name}/metrics.json")
+        metrics.write_text(metrics.read_text().replace(old, new))
     Path("results/runs/a/predictions/val.pt").unlink()
     predictions = read_predictions("results/runs/b/predictions/val.pt", "val")
     fewer = replace(predictions, num_verbs=1, pairs=[(0, n, 1) for n, _ in enumerate(PAIRS)])
     write_predictions(replace(fewer, num_nouns=4), "results/runs/b/predictions/val.pt")
-    comparison = runs_of(labels, "a", "b")
+
+    comparison = runs_of(labels, *texts, "a", "b")
     assert [run.name for run in comparison.runs] == ["default"]
-    missing, other = comparison.notes
-    assert missing == "not shown: results/runs/a: predictions/val.pt: no such file"
-    assert other.startswith("not shown: results/runs/b: verb label 2 of row 1 is not one of the 1")
+    reasons = {name: words for name, (_, _, words) in texts.items()} | {
+        "a": "predictions/val.pt: no such file",
+        "b": "verb label 2 of row 1 is not one of the 1",
+    }
+    write_compare_page(comparison, "compare.html")
+    page = Path("compare.html").read_text()
+    for note, (name, reason) in zip(comparison.notes, reasons.items(), strict=True):
+        assert note.startswith(f"not shown: results/runs/{name}: {reason}")
+        assert reason in page
 
 
-def test_a_run_of_a_model_made_elsewhere_says_what_it_lacks(labels):
-    lacks = "b: its model was made elsewhere, so it has no time and no curve"
-    assert runs_of(labels, "b").notes == [lacks]
+def test_a_run_of_a_model_made_elsewhere_says_what_it_lacks(compared_runs):
+    # The last run was not trained here.
+    assert compared_runs.notes == [
+        "b: its model was made elsewhere, so it has no time and no curve"
+    ]
+
+
+def test_no_finished_run_is_an_error(labels):
     with pytest.raises(EpicError, match="no finished run"):
         read_runs([], labels, CLASSES)
 
