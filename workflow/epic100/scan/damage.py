@@ -143,14 +143,38 @@ def judge(scanned: Scanned) -> tuple[list[tuple[int, int]], list[str]]:
         Half-open ranges of damaged file frames, lost ones after the last frame included; and the
         reasons, e.g. `3 frames break the numbering`.
     """
-    packets, index, lost = scanned.packets, scanned.index, scanned.lost
-    by_time = sorted((p for p in packets if p.shown), key=lambda p: p.pts)
-    for frame, p in enumerate(by_time):
-        p.frame = frame
+    packets, frames, lost = scanned.packets, scanned.index.frames, scanned.lost
+    by_time = sorted((packet for packet in packets if packet.shown), key=lambda packet: packet.pts)
+    for number, packet in enumerate(by_time):
+        packet.frame = number
+    _mark_defects(packets, by_time, scanned.index)
+    damaged = spread(packets, frames)
+    # The number of frames with each defect. If no shown frame has one, but some are damaged, they
+    # depend on a hidden frame that has.
+    counts = Counter(packet.defect for packet in by_time if packet.defect)
+    if damaged.any() and not counts:
+        counts = Counter(packet.defect for packet in packets if packet.defect)
+    reasons = [f"{count} {defect}" for defect, count in counts.items()]
+    # A file that ends too early says so first.
+    if lost:
+        reasons.insert(0, f"{TRUNCATED}{frames} of {frames + lost} frames are in the file")
+    if scanned.broke_off:
+        reasons.insert(0, scanned.broke_off)
+    return ranges_of(np.concatenate([damaged, np.ones(lost, dtype=bool)])), reasons
+
+
+def _mark_defects(packets: list[Packet], by_time: list[Packet], index: VideoIndex) -> None:
+    """Mark the defects that the packets show together; those of single packets are marked already.
+
+    Args:
+        packets: All packets in decoding order.
+        by_time: Shown packets in presentation order.
+        index: The index of the same packets.
+    """
     # Frames that do not come out, or share their time.
-    for p in packets:
-        if not p.decoded:
-            p.mark(SILENT)
+    for packet in packets:
+        if not packet.decoded:
+            packet.mark(SILENT)
     for earlier, later in pairwise(by_time):
         if earlier.pts == later.pts:
             later.mark(SHARED_TIME)
@@ -160,23 +184,12 @@ def judge(scanned: Scanned) -> tuple[list[tuple[int, int]], list[str]]:
         # This comes later, since a long step may be a gap only next to a frame with a defect.
         _mark_gaps(by_time, index, is_numbered)
     # Frames of a size that most frames do not have. A frame that did not come out has none.
-    count_of_size = Counter(p.size for p in by_time if p.size)
-    usual_size = max(count_of_size, key=count_of_size.__getitem__, default=None)
-    for p in by_time:
-        if p.size not in (None, usual_size):
-            p.mark(OTHER_SIZE)
-    damaged = spread(packets, index.frames)
-    # If no shown frame has a defect, a hidden one has, and shown frames depend on it.
-    counts = Counter(p.defect for p in by_time if p.defect)
-    if damaged.any() and not counts:
-        counts = Counter(p.defect for p in packets if p.defect)
-    reasons = [f"{count} {defect}" for defect, count in counts.items()]
-    if lost:
-        total = index.frames + lost
-        reasons.insert(0, f"{TRUNCATED}{index.frames} of {total} frames are in the file")
-    if scanned.broke_off:
-        reasons.insert(0, scanned.broke_off)
-    return ranges_of(np.concatenate([damaged, np.ones(lost, dtype=bool)])), reasons
+    sizes = Counter(packet.size for packet in by_time if packet.size)
+    if sizes:
+        ((usual_size, _),) = sizes.most_common(1)
+        for packet in by_time:
+            if packet.size and packet.size != usual_size:
+                packet.mark(OTHER_SIZE)
 
 
 def _mark_jumps(by_time: list[Packet]) -> np.ndarray:
@@ -191,18 +204,18 @@ def _mark_jumps(by_time: list[Packet]) -> np.ndarray:
         bool [F - 1]: whether the order counts tell if a frame is lost in the step from frame n
         to frame n + 1. Where they tell that one is, the frame after the step is marked here.
     """
-    sequences = np.array([p.sequence for p in by_time])
+    sequences = np.array([packet.sequence for packet in by_time])
     for earlier in np.flatnonzero(np.diff(sequences) < 0):
         # One of the two is shown at the wrong time, and nothing tells which.
         by_time[earlier].mark(NUMBERING)
         by_time[earlier + 1].mark(NUMBERING)
     # An unknown order count becomes NaN, and so does each step from or to it.
-    order_counts = np.array([p.order for p in by_time], dtype=float)
+    order_counts = np.array([packet.order for packet in by_time], dtype=float)
     order_steps = np.diff(order_counts)
     # Order counts of two sequences cannot be compared.
     order_steps[np.diff(sequences) != 0] = np.nan
     is_numbered = ~np.isnan(order_steps)
-    # Without any step that can be judged, the median would be NaN, with a warning.
+    # Without any step that can be judged, there is no median, and there are no jumps.
     usual_step = max(np.median(order_steps[is_numbered]), 1) if is_numbered.any() else 1
     jumps = is_numbered & (order_steps != usual_step)
     if jumps.sum() > OTHER_SHARE * is_numbered.sum():
@@ -229,7 +242,8 @@ def _mark_gaps(by_time: list[Packet], index: VideoIndex, is_numbered: np.ndarray
     # Entry n of all arrays of steps is about the step from frame n to frame n + 1.
     steps = np.diff(index.pts)
     usual_step = max(np.median(steps), 1)
-    has_defect = np.array([bool(p.defect) for p in by_time])
+    has_defect = np.array([packet.defect != "" for packet in by_time])
+    is_key = np.array([packet.is_key for packet in by_time])
     unusual_count = (np.abs(steps - usual_step) > max(0.1 * usual_step, 1)).sum()
     # With a coarse time base, a step that was rounded up by one unit is not a gap.
     is_long = steps > max(GAP * usual_step, usual_step + 1)
@@ -242,7 +256,7 @@ def _mark_gaps(by_time: list[Packet], index: VideoIndex, is_numbered: np.ndarray
     # A step over PAUSE is a mere pause if it reports none, except at a key frame, which depends on
     # nothing before it.
     if index.stream.codec == "hevc":
-        gaps &= (steps <= PAUSE * usual_step) | has_defect[1:] | [p.is_key for p in by_time[1:]]
+        gaps &= (steps <= PAUSE * usual_step) | has_defect[1:] | is_key[1:]
     for earlier in np.flatnonzero(gaps):
         by_time[earlier + 1].mark(GAPS)
 
@@ -268,15 +282,16 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
     tainted = leading_tainted = False
     # While leading frames of a key frame without a defect may follow, `key_pts` is its time.
     key_pts = None
-    for p in packets:
-        is_leading = not p.is_key and key_pts is not None and p.pts < key_pts
-        harms_others = p.defect and (p.reference or p.defect not in _DEFECTS_OF_ONE_FRAME)
-        if p.is_key and p.defect in ("", GAPS):
+    for packet in packets:
+        defect = packet.defect
+        is_leading = not packet.is_key and key_pts is not None and packet.pts < key_pts
+        # What the next frames depend on, after this one.
+        if packet.is_key and defect in ("", GAPS):
             # The key frame ends the damage, except for its leading frames.
             leading_tainted = tainted
             tainted = False
-            key_pts = p.pts
-        elif p.is_key:
+            key_pts = packet.pts
+        elif packet.is_key:
             # The frames up to the next key frame may depend on this one.
             tainted = True
             key_pts = None
@@ -287,17 +302,19 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
                 if not tainted:
                     _mark_stretch(damaged, stretch)
                     stretch = []
-            if harms_others and is_leading:
+            harms_others = packet.reference or defect not in _DEFECTS_OF_ONE_FRAME
+            if defect and harms_others and is_leading:
                 leading_tainted = True
-            elif harms_others:
+            elif defect and harms_others:
                 tainted = True
-        if p.frame is None:
+        # Whether this frame is damaged. A hidden one has no number.
+        if packet.frame is None:
             continue
         if tainted or (is_leading and leading_tainted):
-            stretch.append(p.frame)
-        elif p.defect:
+            stretch.append(packet.frame)
+        elif defect:
             # This frame harms no other. Or it is a key frame after a gap, which no clip may span.
-            damaged[p.frame] = True
+            damaged[packet.frame] = True
     _mark_stretch(damaged, stretch)
     return damaged
 

@@ -9,7 +9,8 @@ cost.
 
 The numbers in a slice header reveal lost and misplaced frames.
 
-Clause numbers refer to Rec. ITU-T H.264 (08/2021). A picture of the standard is a frame or a field.
+Clause numbers refer to Rec. ITU-T H.264 (08/2021). The standard numbers pictures: a picture is a
+frame, or one of the two fields of an interlaced frame. Here both are called frames.
 """
 
 import math
@@ -39,7 +40,7 @@ from epic100.scan.nal import (
 MACROBLOCKS_BELOW = 2048
 # The maximum number of frames that a decoder keeps (clause A.3.1).
 MAX_REFERENCES = 16
-# These two slice types, modulo 5, refer to no other frame (table 7-6).
+# A slice type modulo 5 is one of 5; I and SI refer to no other frame (table 7-6).
 INTRA, _SI = 2, 4
 # The numbers of slice types and of picture parameter sets; a larger number is invalid.
 _TYPE_COUNT, _SET_COUNT = 10, 256
@@ -122,37 +123,42 @@ class CodedStream:
         except ValueError:
             record.mark(BROKEN_UNITS)
             return None
-        if sets := sets_in(self._codec, units):
+        # The parameter sets stay in force until a packet brings others.
+        sets = sets_in(self._codec, units)
+        if sets:
             self._has_other_sets = any(unit not in self._header for unit in sets)
         if self._has_other_sets:
             record.mark(OTHER_SETS)
         if not self.settings:
             return None
-        # Later slices of a frame have the same numbers.
-        slices = [unit for unit in units if unit_type(unit) in (SLICE, IDR)]
-        if slices:
-            self._check_slice(slices[0], self.settings, record)
-        # The decoder keeps the sets of the header, which are taller.
-        others = [unit for unit in units if unit_type(unit) != SPS]
-        if len(others) == len(units):
+        # The numbers in the first slice. Later slices of a frame have the same numbers.
+        types = list(map(unit_type, units))
+        for unit, type_number in zip(units, types, strict=True):
+            if type_number in (SLICE, IDR):
+                self._check_slice(unit, self.settings, record)
+                break
+        # The decoder must keep the sets of the header, which declare taller frames.
+        if SPS not in types:
             return None
-        return b"".join(sized(unit, self._length_size) for unit in others)
+        other_units = [unit for unit in units if unit_type(unit) != SPS]
+        return b"".join(sized(unit, self._length_size) for unit in other_units)
 
     def _check_slice(self, unit: bytes, settings: StreamSettings, record: Packet) -> None:
         """Check the numbers in the header of a packet's first slice, and put them into `record`."""
         header = slice_header(unit, settings)
-        # The first slice of a picture begins at macroblock 0. A slice that begins elsewhere shows
+        # The first slice of a frame begins at macroblock 0. A slice that begins elsewhere shows
         # that the first one is lost.
         if header is None or header.first_macroblock != 0:
             record.mark(NUMBERING)
             return
-        # With gradual refresh, what the container calls a key frame needs other pictures.
+        # With gradual refresh, what the container calls a key frame needs other frames.
         record.is_key &= header.slice_type in (INTRA, _SI)
-        is_consecutive, record.order = self._numbering.follow(header, record.is_key)
+        is_consecutive = self._numbering.follow(header, record.is_key)
+        record.order = self._numbering.order
         record.reference = header.reference
         record.sequence = self._numbering.sequence
-        # A decoder keeps at most MAX_REFERENCES pictures. After that number of new ones, no picture
-        # from before the break is left that could be released.
+        # A decoder keeps at most MAX_REFERENCES frames. After that number of new ones, no frame is
+        # left from before the break that could be released.
         self.after_break = self._numbering.since_break <= MAX_REFERENCES
         if not is_consecutive:
             record.mark(NUMBERING)
@@ -162,11 +168,11 @@ class SliceHeader(NamedTuple):
     """Fields of a slice header (clause 7.4.3).
 
     Attributes:
-        first_macroblock: Number of the first macroblock; 0 if the slice begins a picture.
+        first_macroblock: Number of the first macroblock; 0 if the slice begins a frame.
         slice_type: Slice type modulo 5.
-        idr: Whether the picture is IDR: decoding can begin there, and numbers start anew.
-        reference: Whether other pictures may depend on the picture.
-        frame_num: Number of the picture, which counts reference pictures.
+        idr: Whether the frame is IDR: decoding can begin there, and numbers start anew.
+        reference: Whether other frames may depend on the frame.
+        frame_num: Number of the frame, which counts reference frames.
         poc_lsb: Low bits of the picture order count; None if the stream does not code it.
     """
 
@@ -194,12 +200,12 @@ def slice_header(nal: bytes, stream: StreamSettings) -> SliceHeader | None:
     try:
         first_macroblock, slice_type, set_number = bits.ue(), bits.ue(), bits.ue()
         frame_num = bits.u(stream.frame_num_bits)
-        # A flag says whether an interlaced picture is a field. A field has one more bit, which
-        # tells the top field from the bottom one.
-        is_field = not stream.progressive and bool(bits.u(1))
-        bits.at += 1 if is_field else 0
+        # In an interlaced stream, a flag says whether this is a field. A field has one more bit,
+        # which tells the top field from the bottom one.
+        if not stream.progressive and bits.u(1):
+            bits.u(1)
         if idr:
-            bits.ue()  # The number of an IDR picture among IDR pictures.
+            bits.ue()  # The number of an IDR frame among IDR frames.
         poc_lsb = bits.u(stream.poc_bits) if stream.poc_bits else None
     except ValueError:
         return None
@@ -216,38 +222,38 @@ def slice_header(nal: bytes, stream: StreamSettings) -> SliceHeader | None:
 
 
 class Numbering:
-    """Checks in decoding order that pictures are numbered without a jump.
+    """Checks in decoding order that frames are numbered without a jump.
 
     See clauses 7.4.3 (`frame_num`) and 8.2.1.1 (picture order count).
 
     Attributes:
         sequence: Number of the current coded video sequence. Order counts are comparable only
             within one.
-        since_break: Number of reference pictures since the stream was cut or spliced; more than
-            `MAX_REFERENCES` after an IDR picture.
+        order: Order count of the last frame within the sequence; None if it is not known.
+        since_break: Number of reference frames since the stream was cut or spliced; more than
+            `MAX_REFERENCES` after an IDR frame.
     """
 
-    def __init__(self, settings: StreamSettings, sequence: int = 0):
-        """Start before the first picture; `sequence` is the number of the sequence before it."""
+    def __init__(self, settings: StreamSettings):
+        """Start before the first frame."""
         self._settings = settings
-        self.sequence = sequence
-        # These are the `frame_num` and the order count of the last reference picture.
+        self.sequence, self.since_break = 0, 0
+        self.order: int | None = None
+        # These are the `frame_num` and the order count of the last reference frame.
         self._frame_num: int | None = None
-        self._order = 0
-        self.since_break = 0
+        self._reference_order = 0
 
-    def follow(self, header: SliceHeader, is_key: bool) -> tuple[bool, int | None]:
-        """Check the numbers of the next picture.
+    def follow(self, header: SliceHeader, is_key: bool) -> bool:
+        """Check the numbers of the next frame, and set the attributes for it.
 
         A stream that was cut or spliced may restart its numbering at a key frame that is not IDR.
 
         Args:
-            header: The header of the picture's first slice.
-            is_key: Whether decoding may begin at the picture.
+            header: The header of the frame's first slice.
+            is_key: Whether decoding may begin at the frame.
 
         Returns:
-            Whether `frame_num` continues as it must, and the order count within the sequence, or
-            None if it is not known.
+            Whether `frame_num` continues as it must.
         """
         frame_num_span = 1 << self._settings.frame_num_bits
         is_consecutive = self._frame_num is not None and (
@@ -255,35 +261,36 @@ class Numbering:
             or self._settings.gaps_allowed
         )
         if header.idr:
-            # After IDR no picture can refer back, so there is no break to be lenient about.
+            # After IDR no frame can refer back, so there is no break to be lenient about.
             self.sequence += 1
             self.since_break = MAX_REFERENCES + 1
-            self._order = 0
+            self._reference_order = 0
             is_consecutive = header.frame_num == 0
         # The stream begins here, or was cut or spliced before this key frame.
         elif self._frame_num is None or (is_key and not is_consecutive):
             self.sequence += 1
             self.since_break = 0
             is_consecutive = True
-        order = self._order_count(header)
+        self.order = self._order_count(header)
         if header.reference:
             self.since_break += 1
             self._frame_num = header.frame_num
-            self._order = order or 0
-        # A picture that is no reference has the number after that of the last reference picture.
+            self._reference_order = self.order or 0
+        # A frame that is no reference has the number after the last reference frame's.
         elif self._frame_num is None:
             self._frame_num = header.frame_num - 1
-        return is_consecutive, order
+        return is_consecutive
 
     def _order_count(self, header: SliceHeader) -> int | None:
-        """Compute the picture order count of the next picture; None if it is not known."""
+        """Compute the picture order count of the next frame; None if it is not known."""
+        last_order = self._reference_order
         if header.poc_lsb is not None:
             # The order count is the number with these low bits that is nearest to the last one.
             span = 1 << self._settings.poc_bits
-            difference = (header.poc_lsb - self._order + span // 2) % span - span // 2
-            return self._order + difference
+            difference = (header.poc_lsb - last_order + span // 2) % span - span // 2
+            return last_order + difference
         if self._settings.poc_type == 2 and header.reference:
-            # Pictures of this type are shown in decoding order, and `frame_num` reveals missing
-            # ones. Each frame adds two to the count, one for each of its fields.
-            return self._order + 2
+            # Frames of this type are shown in decoding order, and `frame_num` reveals missing ones.
+            # Each frame adds two to the count, one for each of its fields.
+            return last_order + 2
         return None

@@ -1,6 +1,7 @@
 """Read the NAL units of H.264 and HEVC in MP4, and read and change the parameter sets of H.264.
 
-Clause numbers refer to Rec. ITU-T H.264 (08/2021) and ISO/IEC 14496-15 (2022).
+Clause numbers refer to Rec. ITU-T H.264 (08/2021) and ISO/IEC 14496-15 (2022). Sequence and picture
+parameter sets, SPS and PPS, are their terms.
 """
 
 import re
@@ -105,13 +106,14 @@ def nal_units(data: bytes, length_size: int) -> Iterator[bytes]:
     Raises:
         ValueError: The units do not fill the packet exactly.
     """
-    position, size = 0, len(data)
-    while position < size:
-        start = position + length_size
-        position = start + int.from_bytes(data[position:start])
-        if position > size or position == start:
+    stop = 0
+    while stop < len(data):
+        # The length before the unit begins where the last unit ends.
+        start = stop + length_size
+        stop = start + int.from_bytes(data[stop:start])
+        if stop > len(data) or stop == start:
             raise ValueError("not complete NAL units")
-        yield data[start:position]
+        yield data[start:stop]
 
 
 def unit_type(unit: bytes, codec: str = "h264") -> int:
@@ -154,9 +156,10 @@ class SetRecord:
         if not length_size_of("h264", extradata):
             raise ValueError("no avcC record")
         groups, at = list[list[bytes]](), _LENGTH_SIZE_AT["h264"] + 1
-        # A group begins with its count. That of the SPS has 5 bits, after three ones.
-        for mask in (31, 255):
-            count = int.from_bytes(extradata[at : at + 1]) & mask
+        # The SPS come first, then the PPS. A byte before each group has its count: for the SPS in 5
+        # bits, after three ones. Before each set are two bytes with its length.
+        for count_bits in (0b11111, 0b11111111):
+            count = int.from_bytes(extradata[at : at + 1]) & count_bits
             at += 1
             units = list[bytes]()
             for _ in range(count):
@@ -198,7 +201,7 @@ class StreamSettings:
         poc_type: How the picture order count (POC) is coded: 0, 1 or 2 of clause 8.2.1.
         poc_bits: Number of bits of the order count in a slice header; 0 if it has none.
         gaps_allowed: Whether `frame_num` may skip numbers without a loss.
-        progressive: Whether all pictures are frames, and none is split into two fields.
+        progressive: Whether no frame is split into two fields.
         height_at: First bit of the height within the set, and the bit after its last one.
     """
 
@@ -238,7 +241,7 @@ def parse_sps(sps: bytes) -> StreamSettings:
     poc_bits = 0
     if poc_type == 0:
         poc_bits = bits.ue() + 4
-    bits.ue()  # The number of reference pictures is not needed.
+    bits.ue()  # The number of reference frames is not needed.
     gaps_allowed = bool(bits.u(1))
     # Both lengths are in macroblocks. The place of the height is stored for `with_more_rows`.
     width = bits.ue() + 1
@@ -261,7 +264,7 @@ def parse_sps(sps: bytes) -> StreamSettings:
 
 
 def is_arithmetic(pps: bytes) -> bool:
-    """Whether a picture parameter set says that its pictures are coded with CABAC.
+    """Whether a picture parameter set says that its frames are coded with CABAC.
 
     Raises:
         ValueError: The set is too short.

@@ -80,17 +80,16 @@ def scan_file(
     ranges, reasons = judge(scanned)
     index = scanned.index
     # Damaged frames may have wrong times, so only the others count.
-    undamaged = outside(ranges, index.frames)
+    is_undamaged = outside(ranges, index.frames)
     row = ScanRow(
         video.video_id,
         DAMAGED if reasons else OK,
         fps=index.fps,
-        frames=sum(p.decoded for p in scanned.packets if p.shown),
+        frames=sum(packet.decoded and packet.shown for packet in scanned.packets),
         damaged=ranges,
         reason="; ".join(reasons),
-        timing="constant" if index.is_constant(undamaged) else "variable",
-        # Frames that are missing at the end are part of the last damaged range.
-        pictures=max([index.frames, *(stop for _, stop in ranges)]),
+        timing="constant" if index.is_constant(is_undamaged) else "variable",
+        pictures=index.frames + scanned.lost,
         judged=scanned.judged,
         md5=index.md5,
         coded=scanned.coded,
@@ -98,9 +97,10 @@ def scan_file(
     )
     # One undamaged frame is read as a training does. Some codecs need more of the header than an
     # index has, and some pixels cannot become RGB.
-    if undamaged.any():
+    if is_undamaged.any():
+        first_undamaged = int(np.argmax(is_undamaged))
         try:
-            VideoReader(path, index).get_frames([int(np.argmax(undamaged))])
+            VideoReader(path, index).get_frames([first_undamaged])
         except DiskError:
             raise
         except (FrameError, ValueError) as error:
@@ -178,21 +178,21 @@ class StreamPass:
             mark_late_defects(packets)
         progress(len(packets))
         # A file of which no frame can be used is unreadable.
-        error = errors[-1] if errors else ""
+        last_error = errors[-1] if errors else ""
         if not packets:
-            raise FileError(f"no frame in the file ({error or 'it ends before the first'})")
-        if not any(p.shown for p in packets):
+            raise FileError(f"no frame in the file ({last_error or 'it ends before the first'})")
+        if not any(record.shown for record in packets):
             raise FileError("its edit list hides every frame")
-        if not any(p.decoded for p in packets):
-            raise FileError(f"no frame decodes ({error or 'no error given'})")
+        if not any(record.decoded for record in packets):
+            raise FileError(f"no frame decodes ({last_error or 'no error given'})")
         return Scanned(
             packets,
             # The key frames of the index are those that refer to no frame.
-            self._recorder.index([p.is_key for p in packets]),
+            self._recorder.index([record.is_key for record in packets]),
             judged=FULL if self._coded.is_arithmetic else DECODER_ONLY,
             coded=stream.frames or len(packets),
             lost=max(listed_count - len(packets), 0),
-            broke_off=f"{READ_ERRORS}{error}" if error else "",
+            broke_off=f"{READ_ERRORS}{last_error}" if last_error else "",
             stated=round(float((stream.duration or 0) * (stream.time_base or 0)), 6),
         )
 
@@ -246,8 +246,11 @@ class StreamPass:
             source.is_key &= frame.pict_type == av.video.frame.PictureType.I
             if frame.is_corrupt:
                 source.mark(CORRUPT)
+        # The errors that the decoder has logged are about this packet.
+        if record is None:
+            return
         for level, _, text in self._decoder_log:
             # After a cut, references that are to be released may be missing, which is harmless.
             is_harmless = SEI_WORD in text or (self._coded.after_break and RELEASE_FAILED in text)
-            if record is not None and level <= av.logging.ERROR and not is_harmless:
+            if level <= av.logging.ERROR and not is_harmless:
                 record.mark(UNDECODED)
