@@ -140,7 +140,8 @@ def make_features(
     # No file of this name is written. The folder of the shards is named after it.
     shards_base = Path(table).with_suffix(".pt")
 
-    # What is to make. The reason why a video has no features is "" for one that has some.
+    # The videos whose features are to make. By video_id, the reason why a video has no features; ""
+    # for one that has or will have some.
     reasons: dict[str, str] = {}
     videos_to_make: list[VideoClips] = []
     for row in read_scan_table(scan):
@@ -154,13 +155,14 @@ def make_features(
             # Features with this name would be of an earlier file of the video.
             path.unlink(missing_ok=True)
             continue
+        # Without a file that can be read, this stays None, and the features are made.
         made_from = None
         with suppress(BrokenFile):
             made_from = read_features(path).made_from
         if made_from != _made_from(clips.video, source, settings):
             videos_to_make.append(clips)
 
-    # Features, and their table.
+    # The features of these videos, and the table of all.
     there = list(reasons.values()).count("") - len(videos_to_make)
     log.info(
         f"{participant_id}: features of {len(videos_to_make)} videos to make; "

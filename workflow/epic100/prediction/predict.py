@@ -113,26 +113,29 @@ def predict_rows(job: PredictionJob, requested_gpus: int, label: str) -> torch.T
     settings = job.settings
     gpus = look_for_gpus(requested_gpus)
     placement = choose_device("predict", settings.device, settings.gpus, gpus)
-    job.keep_newest_shards()
-    rows_of = job.read_shards()
-    if rows_of:
-        log.info(f"going on: {len(rows_of)} of {len(job.items)} parts are predicted already")
 
+    # The rows of each item, by its name: those of an earlier run first.
+    job.keep_newest_shards()
+    rows_of_item = job.read_shards()
+    if rows_of_item:
+        log.info(f"going on: {len(rows_of_item)} of {len(job.items)} parts are predicted already")
     for _ in range(TRIES):
-        left = replace(job, items=[item for item in job.items if item.name not in rows_of])
-        if not left.items:
+        items_to_do = [item for item in job.items if item.name not in rows_of_item]
+        if not items_to_do:
             break
-        _compute(left, placement, label)
-        rows_of |= left.read_shards()
-    if len(rows_of) < len(job.items):
+        rest = replace(job, items=items_to_do)
+        _compute(rest, placement, label)
+        rows_of_item.update(rest.read_shards())
+    if len(rows_of_item) < len(job.items):
         raise EpicError(f"{job.shards}: shards in it are gone; run the same command again")
 
+    # The rows in the order of the segment list.
     if not job.items:
         return torch.empty(0, job.source.outputs)
-    columns = rows_of[job.items[0].name].shape[1]
+    columns = rows_of_item[job.items[0].name].shape[1]
     rows = torch.empty(sum(len(item.lines) for item in job.items), columns)
     for item in job.items:
-        rows[item.lines] = rows_of[item.name]
+        rows[item.lines] = rows_of_item[item.name]
     return rows
 
 
@@ -141,12 +144,12 @@ def _compute(job: PredictionJob, placement: Placement, label: str) -> None:
     # The import of MMAction2 takes seconds, so it waits until there is something to compute.
     from epic100.prediction.worker import predict_items
 
-    on_gpu = placement.device == "cuda"
-    defaults = {
-        "workers": workers_for(usable_cores(), placement.processes) if on_gpu else WORKERS_ON_CPU,
-        # The memory that an encoder needs is not known, so it gets small batches.
-        "batch_size": BATCH_ON_GPU if on_gpu and job.source.encoder == MODEL else BATCH_ON_CPU,
-    }
+    defaults = {"workers": WORKERS_ON_CPU, "batch_size": BATCH_ON_CPU}
+    if placement.device == "cuda":
+        defaults["workers"] = workers_for(usable_cores(), placement.processes)
+        # The memory that an encoder needs is not known, so it keeps small batches.
+        if job.source.encoder == MODEL:
+            defaults["batch_size"] = BATCH_ON_GPU
     unset = {key: value for key, value in defaults.items() if getattr(job.settings, key) is None}
     settings = job.settings.model_copy(update=unset)
     job = replace(job, settings=settings, device=placement.device)

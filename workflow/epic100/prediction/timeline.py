@@ -36,7 +36,7 @@ COLUMNS = (
     "verb_probability",
     "noun_probability",
 )
-# The files are written in this order.
+# The files of a timeline end with these.
 SUFFIXES = (".json", ".vtt", ".activitynet.json", ".tsv")
 
 
@@ -92,9 +92,11 @@ def merge(
     Returns:
         The spans in order.
     """
+    # The r of the docstring, in steps.
     reach = round(settings.smooth / settings.stride / 2)
     spans = []
     for stretch_start, stretch_stop in ranges_of(undamaged):
+        # The pair of each step of the stretch, and its smoothed probability.
         smooth = moving_mean(probabilities[stretch_start:stretch_stop], reach)
         best_pair, best_probability = smooth.argmax(axis=1), smooth.max(axis=1)
         if background_scores is not None:
@@ -104,7 +106,10 @@ def merge(
             # any threshold, so that they make no span.
             best_pair[is_idle] = -1
             best_probability[is_idle] = -1.0
-        borders = [0, *(np.flatnonzero(np.diff(best_pair)) + 1).tolist(), len(best_pair)]
+
+        # A span begins at each step whose pair is not that of the step before.
+        changes = np.flatnonzero(np.diff(best_pair)) + 1
+        borders = [0, *changes.tolist(), len(best_pair)]
         for start, stop in pairwise(borders):
             mean = float(best_probability[start:stop].mean())
             # A product may be rounded down: 3 * 0.7 gives a little less than 2.1.
@@ -125,11 +130,16 @@ def merge(
 def moving_mean(rows: np.ndarray, reach: int) -> np.ndarray:
     """Average each row with the `reach` rows on both sides of it, or fewer at the ends.
 
+    Args:
+        rows: [N, P].
+        reach: Number of rows on each side.
+
     Returns:
         float64 [N, P].
     """
     row_numbers = np.arange(len(rows))
-    low, high = np.maximum(row_numbers - reach, 0), np.minimum(row_numbers + reach + 1, len(rows))
+    low = np.maximum(row_numbers - reach, 0)
+    high = np.minimum(row_numbers + reach + 1, len(rows))
     # Row i of `sums` adds up the first i rows, so that a difference of two is the sum between them.
     sums = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0, dtype=float)])
     return (sums[high] - sums[low]) / (high - low)[:, None]
@@ -217,15 +227,17 @@ def build_timeline(
         background_threshold: As for `merge`.
         judged: How the scan checked for damage, as in `ScanRow`.
     """
-    # Times, and the probabilities at each step.
-    # The clips begin at 0 with the first frame, and the clock of a player may begin earlier.
-    times = [first_frame_seconds + plan.seconds(step) for step in range(len(plan.undamaged) + 1)]
-    damaged = [
-        (first_frame_seconds + start, first_frame_seconds + stop) for start, stop in plan.damaged
-    ]
+    # When each step begins, and the last one ends. The plan has 0 at the first frame, but the clock
+    # of a player may begin earlier.
+    late = first_frame_seconds
+    times = [late + plan.seconds(step) for step in range(len(plan.undamaged) + 1)]
+
+    # The probabilities at each step.
     classes_of_pair = [(verb, noun) for verb, noun, _ in predictions.pairs]
+    verb_log_probs, noun_log_probs = marginals(predictions)
     pairs = _for_all_steps(predictions.log_probs, plan.undamaged)
-    verbs, nouns = (_for_all_steps(rows, plan.undamaged) for rows in marginals(predictions))
+    verbs = _for_all_steps(verb_log_probs, plan.undamaged)
+    nouns = _for_all_steps(noun_log_probs, plan.undamaged)
     score_of_step = None
     if background_scores is not None:
         # A damaged step is in no segment either, so it counts as one in which nothing happens.
@@ -256,22 +268,22 @@ def build_timeline(
     clips: list[dict[str, Any]] = []
     for step, undamaged in enumerate(plan.undamaged.tolist()):
         clip: dict[str, Any] = {"start": times[step], "stop": times[step + 1]}
-        if undamaged and score_of_step is not None:
-            clip["background"] = float(score_of_step[step])
-        if undamaged:
-            clip["actions"] = _best_actions(pairs[step], classes_of_pair, names)
-            clip["verbs"] = _best_classes("verb", verbs[step], names)
-            clip["nouns"] = _best_classes("noun", nouns[step], names)
-        else:
-            clip["damaged"] = True
         clips.append(clip)
+        if not undamaged:
+            clip["damaged"] = True
+            continue
+        if score_of_step is not None:
+            clip["background"] = float(score_of_step[step])
+        clip["actions"] = _best_actions(pairs[step], classes_of_pair, names)
+        clip["verbs"] = _best_classes("verb", verbs[step], names)
+        clip["nouns"] = _best_classes("noun", nouns[step], names)
 
     return Timeline(
         video=video,
         fps=fps,
         # The last time is where the video ends.
         duration=times[-1],
-        damaged=damaged,
+        damaged=[(late + start, late + stop) for start, stop in plan.damaged],
         segments=segments,
         clips=clips,
         made_from=made_from,
@@ -302,16 +314,12 @@ def _best_actions(
     row: np.ndarray, classes_of_pair: Sequence[tuple[int, int]], names: ClassNames
 ) -> list[dict[str, Any]]:
     """List the `TOP` most probable actions of a clip, by its row of probabilities of the pairs."""
-    actions = [(*classes_of_pair[pair], chance) for pair, chance in _best(row)]
-    return [
-        {
-            "verb": verb,
-            "noun": noun,
-            "name": f"{names('verb', verb)} {names('noun', noun)}",
-            "probability": chance,
-        }
-        for verb, noun, chance in actions
-    ]
+    actions = []
+    for pair, chance in _best(row):
+        verb, noun = classes_of_pair[pair]
+        name = f"{names('verb', verb)} {names('noun', noun)}"
+        actions.append({"verb": verb, "noun": noun, "name": name, "probability": chance})
+    return actions
 
 
 def _best(row: np.ndarray) -> list[tuple[int, float]]:
@@ -327,13 +335,19 @@ def write_timeline(timeline: Timeline, tsv: str | os.PathLike) -> None:
         timeline: The timeline.
         tsv: The table `{video}.tsv`; the other files are in its folder (`SUFFIXES`).
     """
-    # The contents are in the order of SUFFIXES, whose last one is the table's.
-    contents = (as_json(timeline), as_vtt(timeline), as_activitynet(timeline))
-    for suffix, content in zip(SUFFIXES, contents, strict=False):
-        if not isinstance(content, str):
-            content = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+    contents = {
+        ".json": _json_text(as_json(timeline)),
+        ".vtt": as_vtt(timeline),
+        ".activitynet.json": _json_text(as_activitynet(timeline)),
+    }
+    for suffix, content in contents.items():
         write_text(sibling(tsv, suffix), content)
     write_table(tsv, COLUMNS, _rows(timeline))
+
+
+def _json_text(content: dict[str, Any]) -> str:
+    """Write the content of a JSON file as text."""
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
 def sibling(tsv: str | os.PathLike, suffix: str) -> Path:
@@ -427,14 +441,15 @@ def write_detections(
 
 def as_vtt(timeline: Timeline) -> str:
     """Make the captions for a player (WebVTT, W3C): the actions and the damaged stretches."""
-    cues = [
-        (segment.start, segment.stop, f"{segment.action} {100 * segment.probability:.0f} %")
-        for segment in timeline.segments
-    ] + [(start, stop, "(damaged)") for start, stop in timeline.damaged]
-    blocks = ["WEBVTT"] + [
-        f"{_clock(start)} --> {_clock(stop)}\n{html.escape(' '.join(text.split()), quote=False)}"
-        for start, stop, text in sorted(cues)
-    ]
+    cues = [(start, stop, "(damaged)") for start, stop in timeline.damaged]
+    for segment in timeline.segments:
+        text = f"{segment.action} {100 * segment.probability:.0f} %"
+        cues.append((segment.start, segment.stop, text))
+    blocks = ["WEBVTT"]
+    for start, stop, text in sorted(cues):
+        # A name may hold a line break, which would end a cue.
+        line = html.escape(" ".join(text.split()), quote=False)
+        blocks.append(f"{_clock(start)} --> {_clock(stop)}\n{line}")
     return "\n\n".join(blocks) + "\n"
 
 

@@ -120,7 +120,9 @@ def fit_background(rows: torch.Tensor, gaps: np.ndarray) -> tuple[list[float], f
     deviation = values.std(dim=0) + 1e-6
     values = (values - mean) / deviation
     labels = torch.from_numpy(gaps).double()
+    # All gaps together weigh as much as all segments together.
     sample_weights = torch.where(labels > 0, 0.5 / labels.mean(), 0.5 / (1 - labels).mean())
+
     # The last weight is the bias.
     weights = torch.zeros(values.shape[1] + 1, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
@@ -159,12 +161,13 @@ def best_threshold(scores: np.ndarray, gaps: np.ndarray) -> tuple[float, float, 
     order = np.argsort(scores)
     segments_kept = np.cumsum(~gaps[order]) / (~gaps).sum()
     gaps_found = 1 - np.cumsum(gaps[order]) / gaps.sum()
-    best = np.flatnonzero(
-        np.isclose(segments_kept + gaps_found, (segments_kept + gaps_found).max())
-    )
-    best_index = int(best[len(best) // 2])
-    neighbours = scores[order][[best_index, min(best_index + 1, len(order) - 1)]]
-    return float(neighbours.mean()), float(gaps_found[best_index]), float(segments_kept[best_index])
+    total = segments_kept + gaps_found
+    best_places = np.flatnonzero(np.isclose(total, total.max()))
+    best = int(best_places[len(best_places) // 2])
+    # No score follows the last one.
+    following = min(best + 1, len(order) - 1)
+    threshold = (scores[order[best]] + scores[order[following]]) / 2
+    return float(threshold), float(gaps_found[best]), float(segments_kept[best])
 
 
 class ModelInUse:
@@ -245,9 +248,13 @@ def learn_background(
     """
     # For each clip of a split, `rows` has the model's outputs, and `is_gap` whether it is of a gap.
     rows, is_gap = {}, {}
-    files = {Path(scan).stem: (scan, index) for scan, index in zip(scans, indexes, strict=True)}
+    files_of_participant = {
+        Path(scan).stem: (scan, index) for scan, index in zip(scans, indexes, strict=True)
+    }
     for split in ("train", "val"):
-        clips, is_gap[split] = _examples(model, segments[split], clean[split], root, files)
+        clips, is_gap[split] = _examples(
+            model, segments[split], clean[split], root, files_of_participant
+        )
         rows_of_videos = rows_of_clips(
             clips,
             model.source,
@@ -301,9 +308,9 @@ def _examples(
     """
     examples: list[VideoClips] = []
     labels: list[bool] = []
-    # Clips of each video.
-    clean_rows = read_segments(clean)
-    for path, rows in read_segments(segments).groupby("path"):
+    clean_segments = read_segments(clean)
+    for path, segments_of_video in read_segments(segments).groupby("path"):
+        # e.g. "P01/P01_01.MP4" -> "P01", "P01_01"
         participant, video = Path(str(path)).parent.name, Path(str(path)).stem
         if participant not in files_of_participant:
             # The config excludes the participant.
@@ -313,10 +320,13 @@ def _examples(
         except EpicError:
             # The video cannot be read.
             continue
-        clean_spans = clean_rows.loc[clean_rows["path"] == path, ["start", "stop"]]
+
+        # The clips of segments, and those of gaps.
+        is_of_video = clean_segments["path"] == path
+        clean_spans = clean_segments.loc[is_of_video, ["start", "stop"]]
         action_clips = _thinned(clean_spans.to_numpy().tolist())
         length = clip_frames(model.source.pipeline, scanned.index.fps, window=None)
-        gap_clips = _thinned(_clips_of_gaps(scanned, rows, length))
+        gap_clips = _thinned(_clips_of_gaps(scanned, segments_of_video, length))
         starts, stops = np.array([*action_clips, *gap_clips], np.int64).reshape(-1, 2).T
         # These clips are no steps of a timeline, so stride and duration mean nothing here.
         plan = ClipPlan(
@@ -352,15 +362,17 @@ def _clips_of_gaps(scanned: ScannedVideo, segments: pd.DataFrame, length: int) -
     """
     frames = scanned.index.frames
     # A gap lies between two segments, so the time before the first segment and after the last one
-    # is busy, as that of a segment is.
+    # is busy, as the time of a segment and damage are.
     busy = [(0, int(segments["start"].min())), (int(segments["stop"].max()), frames)]
-    busy += [*zip(segments["start"], segments["stop"], strict=True), *scanned.row.damaged]
-    return [
-        [start, min(start + length, gap_stop)]
-        for gap_start, gap_stop in ranges_of(outside(busy, frames))
-        for start in range(gap_start, gap_stop, length)
-        if min(start + length, gap_stop) - start >= SHORTEST_GAP
-    ]
+    busy += zip(segments["start"], segments["stop"], strict=True)
+    busy += scanned.row.damaged
+    clips = []
+    for gap_start, gap_stop in ranges_of(outside(busy, frames)):
+        for start in range(gap_start, gap_stop, length):
+            stop = min(start + length, gap_stop)
+            if stop - start >= SHORTEST_GAP:
+                clips.append([start, stop])
+    return clips
 
 
 def _thinned(spans: list[list[int]]) -> list[list[int]]:

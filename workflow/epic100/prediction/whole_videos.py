@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -73,6 +74,8 @@ def make_timeline(
         plan = place_clips(video.index, video.row.damaged, settings.stride, frames)
     except EpicError as error:
         raise EpicError(f"{video.name}: {error}") from error
+
+    # A row of scores for the clip of each undamaged step.
     clip_count = int(plan.undamaged.sum())
     log.info(
         f"{video.name}: {plan.duration:.1f} s, {clip_count} clips of {frames} frames every "
@@ -89,9 +92,14 @@ def make_timeline(
         label=video.name,
         modules=modules,
     )
+
+    # The predictions are of one video, and of no split. Their ids are the numbers of the clips.
     ids = [str(number) for number in range(clip_count)]
-    # The predictions are of one video, and of no split.
     predictions = predictions_from_rows("", ids, rows, model.trained, model.source.digest)
+    background_scores, background_threshold = None, 1.0
+    if model.background:
+        background_scores = model.background.scores(rows)
+        background_threshold = model.background.threshold
     timeline = build_timeline(
         video=video.name,
         fps=video.index.fps,
@@ -101,8 +109,8 @@ def make_timeline(
         settings=settings,
         made_from=made_from(model, video.file, settings),
         first_frame_seconds=video.index.late,
-        background_scores=model.background.scores(rows) if model.background else None,
-        background_threshold=model.background.threshold if model.background else 1.0,
+        background_scores=background_scores,
+        background_threshold=background_threshold,
         judged=video.row.judged,
     )
     write_timeline(timeline, tsv)
@@ -158,9 +166,8 @@ def make_timelines(
     """
     # Names that cannot be.
     paths = [_video_path(file) for file in files]
-    names = [path.stem for path in paths]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(path.stem for path in paths).items():
+        if count > 1:
             raise EpicError(
                 f"{name}: two videos have this name, and their outputs would be one file; expected "
                 "different names, or a call with another --out for each"
@@ -176,7 +183,7 @@ def make_timelines(
 
     # The timelines, and the page.
     page = Path(out) / "index.html"
-    unnamed = [] if model.names.by_task else [NO_NAMES]
+    lacks_of_page = [] if model.names.by_task else [NO_NAMES]
     errors = []
     for path in paths:
         tsv = Path(out) / f"{path.stem}.tsv"
@@ -190,11 +197,13 @@ def make_timelines(
             if len(paths) > 1:
                 log.error(error)
         else:
-            add_film(page, path, read_json(sibling(tsv, ".json")), model.class_names, unnamed)
+            timeline = read_json(sibling(tsv, ".json"))
+            add_film(page, path, timeline, model.class_names, lacks_of_page)
     log.info(f"{page}: open it in a browser")
+    if errors and len(paths) == 1:
+        raise EpicError(errors[0])
     if errors:
-        prefix = f"{len(errors)} of {len(paths)} videos have no timeline: "
-        raise EpicError((prefix if len(paths) > 1 else "") + errors[0])
+        raise EpicError(f"{len(errors)} of {len(paths)} videos have no timeline: {errors[0]}")
 
 
 def _make_missing(
@@ -252,6 +261,8 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
         FrameError: The film has no video that can be decoded.
         ProcessError: The disk has no room for the copy, or the machine fails.
     """
+    # The index of the film or of its copy. If the copy is encoded anew, `left_out` is the number of
+    # frames that it lacks; None in all other cases.
     file, left_out = path, None
     try:
         index = build_index(path)
@@ -267,7 +278,8 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
     if index.frames < 2 or not index.fps:
         raise FrameError(f"{path}: {index.frames} frame in it; expected a video, with two or more")
 
-    # The sheet allows names of up to 100 letters, digits, `_` and `-` (`base.names.NAME`).
+    # A sheet of this film alone, and a link as an archive would have it. The sheet allows names of
+    # up to 100 letters, digits, `_` and `-` (`base.errors.NAME`): "my film" becomes "my_film".
     safe_name = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:99].lstrip("_-") or "video"
     video = Video(
         safe_name,
@@ -280,6 +292,8 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(file.resolve())
+
+    # The scan.
     (row,) = scan_participant(
         [video],
         root=work,

@@ -52,7 +52,8 @@ def predict_items(job: PredictionJob, label: str) -> None:
     size = job.settings.batch_size or 1
     batches = []
     for item in items:
-        batches += [item.lines[first : first + size] for first in range(0, len(item.lines), size)]
+        for first in range(0, len(item.lines), size):
+            batches.append(item.lines[first : first + size])
     opened = _open(job)
     loaded = iter(_loader(job, opened, batches))
 
