@@ -34,7 +34,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any, NoReturn, Protocol
@@ -185,14 +185,9 @@ def _last_report(
         FileError: The process hangs on the file, or what it says is no report.
         ProcessError: The process did not start, or the machine is too busy.
     """
-    report, unread, data = Report(), bytearray(), b""
+    report, unread = Report(), bytearray()
     begun = last_progress = time.monotonic()
-    while data or process.returncode is None:
-        process.poll()  # This sets `returncode`. What it wrote before its end is still read below.
-        is_readable, _, _ = select.select([pipe], [], [], 0.2)
-        data = pipe.read(1 << 20) if is_readable else b""
-        if not data:  # If it has closed its end, `select` does not wait.
-            time.sleep(0.01)
+    for data in _written(process, pipe):
         unread += data
         if len(unread) > LARGEST:
             raise FileError(f"reading it failed: its result has more than {LARGEST >> 20} MiB")
@@ -205,6 +200,20 @@ def _last_report(
         if process.returncode is None:
             _raise_if_overdue(process.pid, report, order, now - begun, now - last_progress)
     return report
+
+
+def _written(process: subprocess.Popen[bytes], pipe: IO[bytes]) -> Iterator[bytes]:
+    """Yield what a process writes, until it has ended; b"" if it has written nothing for 0.2 s."""
+    while True:
+        # What it wrote before its end is still read below.
+        has_ended = process.poll() is not None
+        is_readable, _, _ = select.select([pipe], [], [], 0.2)
+        data = pipe.read(1 << 20) if is_readable else b""
+        if has_ended and not data:
+            return
+        if not data:  # If the process has closed its end, `select` does not wait.
+            time.sleep(0.01)
+        yield data
 
 
 def _newest_report(lines: bytearray) -> Report:

@@ -255,10 +255,14 @@ class RuledOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
 
         # The embeddings are layer 0, block n is layer n + 1, and the head comes after the blocks.
-        blocks = {name: int(match[1]) + 1 for name in trainable if (match := BLOCK.match(name))}
-        layers = {name: 0 for name in trainable if EMBEDDING.match(name)} | blocks
+        layers: dict[str, int] = {}
+        for name in trainable:
+            if block := BLOCK.match(name):
+                layers[name] = int(block[1]) + 1
+            elif EMBEDDING.match(name):
+                layers[name] = 0
         head_layer = max(layers.values(), default=0) + 1
-        if layer_decay and not blocks:
+        if layer_decay and head_layer == 1:
             raise EpicError(
                 f"`optim_wrapper.paramwise_cfg.layer_decay` is {layer_decay}, but no parameter "
                 f"of the backbone is in a block (`{BLOCK.pattern}`), the first is "
@@ -267,8 +271,11 @@ class RuledOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
         groups: dict[tuple[bool, int], dict[str, Any]] = {}
         for name, parameter in trainable.items():
-            decays = parameter.ndim >= min_ndim and not any(part in name for part in undecayed)
-            layers_below_head = head_layer - layers.get(name, head_layer) if layer_decay else 0
+            has_undecayed_part = any(part in name for part in undecayed)
+            decays = parameter.ndim >= min_ndim and not has_undecayed_part
+            layers_below_head = 0
+            if layer_decay:
+                layers_below_head = head_layer - layers.get(name, head_layer)
             group = groups.setdefault((decays, layers_below_head), {"params": []})
             group["params"].append(parameter)
             if not decays:
