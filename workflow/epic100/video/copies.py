@@ -114,19 +114,7 @@ def make_proxies(
     jobs = []
     for video in videos:
         source, copy = video.file(root), video.path(copies)
-        try:
-            copy.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EpicError(
-                f"{copy.parent}: {error.strerror}; copies go there, see `videos: proxy: root:` in "
-                "the config"
-            ) from error
-        folders_of_originals = {source.parent.resolve(), Path(root).resolve()}
-        if folders_of_originals & {copy.parent.resolve(), Path(copies).resolve()}:
-            raise EpicError(
-                f"{copy.parent}: holds the originals; copies need a folder of their own, see "
-                "`videos: proxy: root:` in the config"
-            )
+        _make_folder(copy.parent, Path(copies), originals=(source.parent, Path(root)))
         if video.video_id not in scan_rows:
             raise EpicError(
                 f"{scan_index}: no row of {video.video_id} in the table next to it; scan its "
@@ -147,23 +135,52 @@ def make_proxies(
     results, worked_count = complete(
         f"copy {Path(table).stem}", jobs, threads, target=f"{copies} (`videos: proxy: root:`)"
     )
-    rows = [row for row, _ in results.values()]
-    indexes = {video_id: found for video_id, (_, found) in results.items() if found}
+    rows, indexes = list[ProxyRow](), dict[str, VideoIndex]()
+    for row, video_index in results.values():
+        rows.append(row)
+        if video_index:
+            indexes[row.video_id] = video_index
     write_indexes(indexes, index)
-    write_table(
-        table, [column.name for column in fields(ProxyRow)], (vars(row).values() for row in rows)
-    )
+    columns = [column.name for column in fields(ProxyRow)]
+    write_table(table, columns, (vars(row).values() for row in rows))
     _log_rows(rows, worked_count)
     return rows
 
 
+def _make_folder(folder: Path, copies: Path, originals: tuple[Path, Path]) -> None:
+    """Make the folder of a copy.
+
+    Args:
+        folder: The folder to make.
+        copies: The folder of all copies.
+        originals: The folder of the original, and the folder of all originals.
+
+    Raises:
+        EpicError: It cannot be made, or originals are in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EpicError(
+            f"{folder}: {error.strerror}; copies go there, see `videos: proxy: root:` in the config"
+        ) from error
+    if {folder.resolve(), copies.resolve()} & {path.resolve() for path in originals}:
+        raise EpicError(
+            f"{folder}: holds the originals; copies need a folder of their own, see `videos: "
+            "proxy: root:` in the config"
+        )
+
+
 def _log_rows(rows: Sequence[ProxyRow], worked_count: int) -> None:
     """Log which videos have no copy, and a summary: `2 videos: 2 copied; 1 of them worked ...`."""
-    for reason, words in ((DAMAGED, "damaged videos"), (FRAMES, "videos of extracted frames")):
-        if names := [row.video_id for row in rows if row.reason == reason]:
-            log.info(f"{len(names)} {words} are read from the originals: {', '.join(names)}")
+    # What is usual is one line for all videos, and anything else a line for each.
+    usual_reasons = {DAMAGED: "damaged videos", FRAMES: "videos of extracted frames"}
+    for reason, videos_text in usual_reasons.items():
+        names = [row.video_id for row in rows if row.reason == reason]
+        if names:
+            log.info(f"{len(names)} {videos_text} are read from the originals: {', '.join(names)}")
     for row in rows:
-        if row.state == ORIGINAL and row.reason not in (DAMAGED, FRAMES):
+        if row.state == ORIGINAL and row.reason not in usual_reasons:
             log.warning(f"{row.video_id}: no copy, the original is read: {row.reason}")
     counts = Counter(row.state for row in rows)
     states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
@@ -176,7 +193,18 @@ def _log_rows(rows: Sequence[ProxyRow], worked_count: int) -> None:
 
 @dataclass
 class _CopyJob:
-    """The job to make the copy of one video, for `video.jobs.complete`."""
+    """The job to make the copy of one video, for `video.jobs.complete`.
+
+    Attributes:
+        video: The row of the sheet.
+        scan_row: The row of the scan table.
+        source: The original.
+        copy: The path of the copy.
+        scan_index: The file with the frame index of the original.
+        settings: How the copy is made.
+        limits: Limits on the time and memory.
+        encode: The function that makes the copy in a separate process, e.g. `copy_video`.
+    """
 
     video: Video
     scan_row: ScanRow
@@ -223,7 +251,7 @@ class _CopyJob:
         notes, copy_index = read_stored_result(self.notes_path)
         size = self.copy.stat().st_size if self.copy.is_file() else 0
         # The file's time is not compared, because a copy that was touched is still valid.
-        if copy_index is None or (notes["key"], notes["bytes"]) != (self.key, size):
+        if copy_index is None or notes["key"] != self.key or notes["bytes"] != size:
             return None
         if not same_clock(self.index, copy_index):
             return None

@@ -135,22 +135,32 @@ def _plan(
     Raises:
         FileError: The film has no frames, or cannot be read to its end.
     """
-    rows = [
-        (packet.pts, packet.dts, begins_entry(packet))
-        for packet in _packets(container, stream, progress)
-    ]
-    if not rows:
+    # Presentation times, as far as they are known, and decoding times of all packets.
+    shown_at, decoded_at = list[int](), list[int | None]()
+    has_several_entries = False
+    for packet in _packets(container, stream, progress):
+        decoded_at.append(packet.dts)
+        if packet.pts is not None:
+            shown_at.append(packet.pts)
+        has_several_entries = has_several_entries or begins_entry(packet)
+    if not decoded_at:
         raise FileError("no frames in this file")
-    shown_at, decoded_at, is_new_entry = zip(*rows, strict=True)
-    name, codec = container.format.name, stream.codec_context.codec.canonical_name
-    is_mp4, unit = "mp4" in name, float(stream.time_base or 1)
-    by_packet = None not in shown_at and (is_mp4 or (name in TIMED and _are_clear(shown_at)))
-    times = np.array(shown_at if by_packet else _clock(decoded_at, round(1 / 25 / unit)))
+    # Whether the container says when each frame is shown.
+    container_name, codec = container.format.name, stream.codec_context.codec.canonical_name
+    is_mp4 = "mp4" in container_name
+    by_packet = len(shown_at) == len(decoded_at)
+    if by_packet and not is_mp4:
+        by_packet = container_name in TIMED and _are_clear(shown_at)
+    # The times on the clock of a player. The clock of a broadcast begins where the stream does, and
+    # the clock of other films at 0.
+    unit_seconds = float(stream.time_base or 1)
+    usual_step = round(1 / 25 / unit_seconds)
+    times = np.array(shown_at if by_packet else _clock(decoded_at, usual_step))
     if not is_mp4:
-        # The clock of a broadcast begins where the stream does, and the clock of other films at 0.
-        begin = round((container.start_time or 0) / av.time_base / unit) if "mpeg" in name else 0
+        start_seconds = (container.start_time or 0) / av.time_base
+        begin = round(start_seconds / unit_seconds) if "mpeg" in container_name else 0
         times -= min(begin, times.min())
-    is_encoded = is_mp4 or not by_packet or codec not in CODECS or any(is_new_entry)
+    is_encoded = is_mp4 or not by_packet or codec not in CODECS or has_several_entries
     return Plan(is_encoded, by_packet, times.tolist())
 
 
@@ -159,8 +169,9 @@ def _are_clear(times: Sequence[int]) -> bool:
 
     In films that were joined, the times of the second one may begin anew.
     """
-    moved = np.argsort(times) - np.arange(len(times))
-    return len({*times}) == len(times) and bool(np.abs(moved).max() <= MAX_REORDERED)
+    # By how many places a packet moves if packets are sorted by time.
+    moves = np.argsort(times) - np.arange(len(times))
+    return len(set(times)) == len(times) and bool(np.abs(moves).max() <= MAX_REORDERED)
 
 
 def _clock(decoded_at: Sequence[int | None], usual_step: int) -> list[int]:
@@ -173,13 +184,13 @@ def _clock(decoded_at: Sequence[int | None], usual_step: int) -> list[int]:
     known = [number for number, time in enumerate(decoded_at) if time is not None]
     steps = np.diff([decoded_at[number] for number in known]) / np.diff(known)
     step = max(1, round(np.median(steps)) if len(steps) else usual_step)
-    times = itertools.accumulate(
-        decoded_at,
-        lambda last, time: time if time is not None and time > last else last + step,
-        initial=(decoded_at[0] or 0) - step,
-    )
-    _, *clock = times
-    return clock
+    times = list[int]()
+    last = (decoded_at[0] or 0) - step
+    for time in decoded_at:
+        # A time that is missing, or goes back, is replaced by one that is a step after the last.
+        last = last + step if time is None or time <= last else time
+        times.append(last)
+    return times
 
 
 def _packets(
@@ -224,17 +235,19 @@ def _encode(
     Raises:
         FileError: No frame decodes.
     """
-    coder, latest, left_out = None, -1, 0
+    coder, last_time, left_out = None, -1, 0
     for place, (frame, is_damaged) in enumerate(_decoded(packets, stream)):
         if frame is None or is_damaged:
             left_out += 1
             continue
+        # `_decoded` has put the number of its packet into the `pts` of a frame.
         time = plan.times[(frame.pts or 0) if plan.by_packet else place]
         # Where an edit list joins two parts, two frames may have the same time.
-        if time > latest:
+        if time > last_time:
+            last_time = time
             coder = coder or _add_coder(out, stream, frame)
             frame = frame.reformat(coder.width, coder.height, coder.pix_fmt)
-            frame.pts, frame.time_base, latest = time, stream.time_base, time
+            frame.pts, frame.time_base = time, stream.time_base
             frame.pict_type = 0  # Else the key frames of the film would be key frames here too.
             out.mux(coder.encode(frame))
     if coder is None:
@@ -255,7 +268,9 @@ def _decoded(
     Raises:
         MemoryError: The decoder asks for too much memory.
     """
-    decoder, is_damaged = stream.codec_context, list[bool]()
+    decoder = stream.codec_context
+    # Whether the decoder reports an error since the last key frame; and this after each packet.
+    is_damaged, is_damaged_at = False, list[bool]()
     # On one thread, an error is about the packet that was decoded last.
     decoder.thread_type, decoder.thread_count = "NONE", 1
     # "Strict" lets the decoder wait for all frames that may be shown before one, whatever the
@@ -273,10 +288,12 @@ def _decoded(
             except av.error.FFmpegError as error:
                 if isinstance(error, MemoryError):
                     raise
-            was_damaged = is_damaged[-1:] == [True] and not (packet and packet.is_keyframe)
-            is_damaged.append(was_damaged or bool(errors) or None in frames)
+            if packet is not None and packet.is_keyframe:
+                is_damaged = False
+            is_damaged = is_damaged or bool(errors) or None in frames
+            is_damaged_at.append(is_damaged)
             for frame in frames:
-                yield frame, frame is None or is_damaged[frame.pts or 0]
+                yield frame, frame is None or is_damaged_at[frame.pts or 0]
 
 
 def _add_coder(

@@ -96,15 +96,16 @@ def read_packets(
         FrameError: The file is not the one that was scanned.
         DiskError: The disk fails.
     """
-    rows = index.packets[list(Place._fields)][start:stop].tolist()
-    for places in _split_for_reading(list(map(Place._make, rows))):
-        begin, last = places[0].offset, places[-1]
-        count = last.offset + last.size - begin
-        data = memoryview(file.read_at(begin, count))
-        for place in places:
+    columns = index.packets[list(Place._fields)]
+    places = [Place(*row) for row in columns[start:stop].tolist()]
+    for stretch in _split_for_reading(places):
+        begin, last = stretch[0].offset, stretch[-1]
+        byte_count = last.offset + last.size - begin
+        data = memoryview(file.read_at(begin, byte_count))
+        for place in stretch:
             coded = data[place.offset - begin :][: place.size]
             # The CRC of a key frame tells whether the file was replaced.
-            if len(data) < count or (place.key and zlib.crc32(coded) != place.crc):
+            if len(data) < byte_count or (place.key and zlib.crc32(coded) != place.crc):
                 raise FrameError(f"{path}: {ANOTHER_FILE}")
             is_skipped = place.pts not in wanted and _is_skipped(coded, index)
             # A frame without a file has no bytes.
@@ -139,13 +140,14 @@ def _is_skipped(coded: memoryview, index: VideoIndex) -> bool:
 def _split_for_reading(places: list[Place]) -> list[list[Place]]:
     """Split packets into stretches of the file, each of which is read at once."""
     stretches: list[list[Place]] = []
+    # The last stretch is [start, stop) in bytes of the file.
     start = stop = 0
     for place in places:
         is_near = stop <= place.offset <= stop + MAX_GAP_BYTES
-        if stretches and is_near and place.offset + place.size - start <= MAX_READ_BYTES:
+        stop = place.offset + place.size
+        if stretches and is_near and stop - start <= MAX_READ_BYTES:
             stretches[-1].append(place)
         else:
             stretches.append([place])
             start = place.offset
-        stop = place.offset + place.size
     return stretches

@@ -131,7 +131,7 @@ class VideoReader:
                 f"{self.path}: frames {list(indices)[:3]}... asked of a file of "
                 f"{self.index.frames} frames; scan the video again if it was replaced"
             )
-        # The missing frames by their times. Each has its part of `rgb`.
+        # The frames that are not decoded yet, by their times. Each has its part of `rgb`.
         window_size = self.size if window is None else (window.height, window.width)
         rgb = np.empty((len(frames), *(size or window_size), 3), np.uint8)
         pts = self.index.pts_of(frames)
@@ -183,31 +183,35 @@ class VideoReader:
         index, file = self.index, self._open()
         # Decoding begins at the last key frame before the packet. The leading frames of an open
         # GOP are shown before that key frame, so they are decoded from the key frame before it.
-        pts, numbers = index.pts_of(frames), index.packets["frame"][frames]
-        keys = np.searchsorted(index.keys, numbers, "right") - 1
+        pts, packet_numbers = index.pts_of(frames), index.packets["frame"][frames]
+        keys = np.searchsorted(index.keys, packet_numbers, "right") - 1
         keys = np.maximum(keys - (pts < index.key_pts[keys]), 0)
         decoder = _new_decoder(index.stream, index.extradata)
         for key in np.unique(keys).tolist():
-            stop = int(numbers[keys == key].max()) + 1
+            is_of_key = keys == key
+            stop = int(packet_numbers[is_of_key].max()) + 1
             # Some files mark frames as key frames from which decoding recovers only gradually
-            # (intra refresh). Frames that do not come out are decoded from an earlier key frame.
-            for earlier in dict.fromkeys((key, key - 1, key - 2, 0)):
-                wanted = missing.keys() & set(pts[keys == key].tolist())
-                if earlier < 0 or not wanted:
+            # (intra refresh). Frames that do not come out are decoded from an earlier key frame:
+            # one or two before, and then the first one of the file.
+            for first_key in dict.fromkeys((key, key - 1, key - 2, 0)):
+                wanted = missing.keys() & set(pts[is_of_key].tolist())
+                if first_key < 0 or not wanted:
                     continue
-                start = int(index.keys[earlier])
+                start, key_pts = int(index.keys[first_key]), int(index.key_pts[first_key])
                 packets = read_packets(self.path, file, index, start, stop, wanted)
-                for frame in _decoded(decoder, packets, int(index.key_pts[earlier]), wanted):
-                    if frame.pts not in missing or frame.is_corrupt:
-                        continue
-                    if (frame.height, frame.width) != (index.stream.height, index.stream.width):
-                        # The number of a frame is the count of frames that are shown before it.
-                        number = np.count_nonzero(index.pts < frame.pts)
-                        raise FrameError(
-                            f"{self.path}: the frame changes its size at frame {number}; scan the "
-                            "video"
-                        )
-                    converter.write(frame, missing.pop(frame.pts), window, index.stream.turns)
+                for frame in _decoded(decoder, packets, key_pts, wanted):
+                    if frame.pts in missing and not frame.is_corrupt:
+                        self._check_size(frame)
+                        converter.write(frame, missing.pop(frame.pts), window, index.stream.turns)
+
+    def _check_size(self, frame: av.VideoFrame) -> None:
+        """Raise FrameError if a frame has another size than the stream."""
+        if (frame.height, frame.width) != (self.index.stream.height, self.index.stream.width):
+            # The number of a frame is the count of frames that are shown before it.
+            number = np.count_nonzero(self.index.pts < frame.pts)
+            raise FrameError(
+                f"{self.path}: the frame changes its size at frame {number}; scan the video"
+            )
 
     def _open(self) -> WatchedFile | FrameFolder:
         """Open the file if it is not open yet, and check that its size is that of the scan."""
@@ -223,14 +227,14 @@ class VideoReader:
 
 
 def _decoded(
-    decoder: av.VideoCodecContext, packets: Iterable[Timed], key_time: int, wanted: set[int]
+    decoder: av.VideoCodecContext, packets: Iterable[Timed], key_pts: int, wanted: set[int]
 ) -> Iterator[av.VideoFrame]:
     """Decode packets from a key frame on, until the decoder has got all wanted ones.
 
     Args:
         decoder: The decoder.
-        packets: The packets, and when each is shown.
-        key_time: When the key frame is shown.
+        packets: The packets, and the presentation time of each.
+        key_pts: Presentation time of the key frame.
         wanted: Presentation times of the wanted frames. A time is removed when the decoder gets its
             packet.
 
@@ -238,8 +242,8 @@ def _decoded(
         All frames that come out, wanted or not.
     """
     decoder.flush_buffers()
-    # A hidden frame has a time, and a packet without a pts.
-    for packet, time in packets:
+    # The packet of a hidden frame has no `pts`, so its time comes with it.
+    for packet, pts in packets:
         # The decoder skips unwanted frames that are not reference frames.
         if decoder.name in _SKIPPING:
             decoder.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
@@ -247,7 +251,7 @@ def _decoded(
         try:
             yield from decoder.decode(packet)
         except av.error.InvalidDataError:
-            if time >= key_time:
+            if pts >= key_pts:
                 raise
             # This leading frame, shown before the key frame, is corrupted. Frames shown after the
             # key frame do not refer to it.

@@ -194,20 +194,23 @@ def every_file(listed: Iterable[Listed], root: str | os.PathLike) -> dict[Listed
     root_text = os.fspath(root)
     is_pattern = "{video}" in root_text
     # The first layout is that of the listed paths themselves, so it needs no pattern.
-    patterns = [root_text] if is_pattern else [os.path.join(root_text, p) for p in LAYOUTS[1:]]
+    patterns = [root_text]
+    if not is_pattern:
+        patterns = [os.path.join(root_text, layout) for layout in LAYOUTS[1:]]
     files = dict[Listed, list[Path]]()
     for path in listed:
+        # The paths that are tried, the first layout first.
+        candidates = [] if is_pattern else [os.path.join(root_text, path)]
         participant, video = os.path.split(os.path.splitext(path)[0])
-        candidates = [] if is_pattern else [os.path.split(os.path.join(root_text, path))]
         for pattern in patterns:
             candidate = pattern.replace("{participant}", participant).replace("{video}", video)
-            candidates.append(os.path.split(candidate))
-        existing = [
-            file
-            for folder, name in candidates
-            for file in files_in(folder).get(_with_lower_suffix(name), [])
-        ]
-        files[path] = existing or [Path(*candidates[0])]
+            candidates.append(candidate)
+        # The files among them.
+        existing = list[Path]()
+        for candidate in candidates:
+            folder, name = os.path.split(candidate)
+            existing += files_in(folder).get(_with_lower_suffix(name), [])
+        files[path] = existing or [Path(candidates[0])]
     return files
 
 
