@@ -158,9 +158,24 @@ def _scan_rows(
         raise EpicError(
             f"config: videos.accept names {', '.join(unknown)}; expected ids of the video sheet"
         )
-    rows: dict[str, ScanRow] = {}
+    rows = _rows_without_scan(videos, participants, absent)
     index_paths: dict[str, str] = {}
-    # Videos of participants who are left out, or without any file, have no scan.
+    for scan in scans:
+        rows_of_scan = read_scan_table(scan)
+        if rows_of_scan and not any(row.readable for row in rows_of_scan):
+            log.warning(f"{Path(scan).stem}: none of its {len(rows_of_scan)} videos is readable")
+        for row in rows_of_scan:
+            # A video that the config accepts is not held back: the scan's finding is removed.
+            rows[row.video_id] = replace(row, finding="") if row.video_id in accept else row
+            index_paths[row.video_id] = f"{scan.removesuffix('.tsv')}.index.npz"
+    return rows, index_paths
+
+
+def _rows_without_scan(
+    videos: Mapping[str, Video], participants: Participants, absent: Sequence[str]
+) -> dict[str, ScanRow]:
+    """Make rows, by video_id, of the videos of participants who are left out or `absent`."""
+    rows: dict[str, ScanRow] = {}
     for video_id, video in videos.items():
         participant = video.participant_id
         # The reason is the key of the config that leaves the participant out.
@@ -171,15 +186,7 @@ def _scan_rows(
         elif participant in absent:
             reason = "no video of this participant is there"
             rows[video_id] = ScanRow(video_id, MISSING, reason=reason)
-    for scan in scans:
-        rows_of_scan = read_scan_table(scan)
-        if rows_of_scan and not any(row.readable for row in rows_of_scan):
-            log.warning(f"{Path(scan).stem}: none of its {len(rows_of_scan)} videos is readable")
-        for row in rows_of_scan:
-            # A video that the config accepts is not held back: the scan's finding is removed.
-            rows[row.video_id] = replace(row, finding="") if row.video_id in accept else row
-            index_paths[row.video_id] = f"{scan.removesuffix('.tsv')}.index.npz"
-    return rows, index_paths
+    return rows
 
 
 def join_train_and_val(
@@ -231,11 +238,12 @@ def clean_split(
     Raises:
         EpicError: A video was not scanned.
     """
-    # The reasons of both policies are columns, named as the policies are.
-    parts = [segments.iloc[:0].assign(segment="", video="")]
+    # A table for each video. The reasons of both policies are columns, named as the policies are.
+    # A split without segments gets the columns from an empty table.
+    tables = [segments.iloc[:0].assign(segment="", video="")]
     retimed = []
     video_ids = segments["path"].map(lambda path: Path(path).stem)
-    for video_id, part in segments.groupby(video_ids, sort=False):
+    for video_id, table in segments.groupby(video_ids, sort=False):
         scan_row = rows.get(video_id)
         if scan_row is None:
             raise EpicError(
@@ -243,26 +251,27 @@ def clean_split(
                 "participant again, with this sheet"
             )
         if reason := _reason_against_video(scan_row):
-            parts.append(part.assign(segment=reason, video=reason))
+            tables.append(table.assign(segment=reason, video=reason))
             continue
         # The frames, by the clock of the file.
-        start, stop = part["start"].to_numpy(), part["stop"].to_numpy()
+        start, stop = table["start"].to_numpy(), table["stop"].to_numpy()
         if clock_defect := _clock_defect(videos[video_id], scan_row):
-            seconds = part["start_seconds"].to_numpy(), part["stop_seconds"].to_numpy()
+            start_seconds = table["start_seconds"].to_numpy()
+            stop_seconds = table["stop_seconds"].to_numpy()
             if scan_row.timing == "variable":
-                start, stop = index_of(video_id).frames_between(*seconds)
+                start, stop = index_of(video_id).frames_between(start_seconds, stop_seconds)
             else:
-                start, stop = frames_between(*seconds, scan_row.fps)
-            retimed.append(f"{video_id}: {len(part)} segments re-timed, {clock_defect}")
+                start, stop = frames_between(start_seconds, stop_seconds, scan_row.fps)
+            retimed.append(f"{video_id}: {len(table)} segments re-timed, {clock_defect}")
         # An annotation may end a little after its video, so it is cut to the video's end.
         stop = np.minimum(stop, scan_row.pictures)
         # The reasons, by the damage in these frames.
         reasons = _segment_reasons(scan_row, start, stop)
-        part = part.assign(start=start, stop=stop, segment=reasons, video=reasons)
+        table = table.assign(start=start, stop=stop, segment=reasons, video=reasons)
         if scan_row.status == DAMAGED:
-            part["video"] = DropReason.VIDEO_DAMAGED.sentence(scan_row.reason)
-        parts.append(part)
-    return pd.concat(parts).sort_index(), retimed
+            table["video"] = DropReason.VIDEO_DAMAGED.sentence(scan_row.reason)
+        tables.append(table)
+    return pd.concat(tables).sort_index(), retimed
 
 
 def _reason_against_video(scan_row: ScanRow) -> str:
@@ -288,16 +297,23 @@ def salvage_table(segments: pd.DataFrame, unsure: Collection[str] = ()) -> pd.Da
     """
     reasons = segments["segment"]
     is_left_out = (reasons != "") & ~reasons.map(is_damage).astype(bool)
-    # Each column of the table counts the segments of a mask. The first one is all of them.
-    masks = {"segments": segments["path"] != ""}
-    masks |= {f"kept_by_{policy}": segments[policy] == "" for policy in POLICIES}
+    is_kept = reasons == ""
     is_unsure = segments["path"].map(lambda path: Path(path).stem in unsure)
-    masks |= {"decoder_only": masks["kept_by_segment"] & is_unsure, "left_out": is_left_out}
+    # Each column of the table counts the segments of a mask. The first one is all of them.
+    masks = pd.DataFrame(
+        {
+            "segments": segments["path"] != "",
+            "kept_by_segment": is_kept,
+            "kept_by_video": segments["video"] == "",
+            "decoder_only": is_kept & is_unsure,
+            "left_out": is_left_out,
+        }
+    )
     # A path is `.../{participant_id}/{video_id}.MP4`, so the last folder names the participant.
     participants = segments["path"].str.split("/").str[-2].rename("participant_id")
     types = reasons[is_left_out].map(reason_type)
     why = types.groupby(participants[is_left_out]).unique().str.join(", ")
-    table = pd.DataFrame(masks).groupby(participants).sum()
+    table = masks.groupby(participants).sum()
     return table.assign(why=why.reindex(table.index, fill_value="")).reset_index()
 
 

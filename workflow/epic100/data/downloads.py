@@ -186,24 +186,31 @@ def write_videos_ok(
     from epic100.video.scan_table import read_scan_table
 
     rows = {row.video_id: row for table in tables for row in read_scan_table(table)}
-    states: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    # The videos that are not what the sheet says, e.g. `P01_01 wrong`.
+    bad_videos = []
     for video in videos:
         row = rows[video.video_id]
         if not row.readable:
-            states[video.video_id] = row.status
+            state = row.status
         elif not video.md5:
-            states[video.video_id] = UNVERIFIED
+            state = UNVERIFIED
+        elif row.md5 == video.md5.lower():
+            state = VERIFIED
         else:
-            states[video.video_id] = VERIFIED if row.md5 == video.md5.lower() else WRONG
-    counts = ", ".join(f"{count} {state}" for state, count in Counter(states.values()).items())
-    summary = f"{len(states)} videos: {counts}"
-    if bad := [name for name in states if states[name] not in (VERIFIED, UNVERIFIED)]:
-        first_bad = ", ".join(f"{name} {states[name]}" for name in bad[:NAMED])
-        others = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+            state = WRONG
+        counts[state] += 1
+        if state not in (VERIFIED, UNVERIFIED):
+            bad_videos.append(f"{video.video_id} {state}")
+    counts_text = ", ".join(f"{count} {state}" for state, count in counts.items())
+    summary = f"{len(videos)} videos: {counts_text}"
+    if bad_videos:
+        others = f" and {len(bad_videos) - NAMED} more" if len(bad_videos) > NAMED else ""
         raise EpicError(
-            f"{out}: not written: {len(bad)} of {len(states)} videos are not what the sheet "
-            f"says: {first_bad}{others}; all are in {Path(tables[0]).parent}/*.tsv; with `videos: "
-            "download: true` what is missing is fetched, and a wrong file once it is removed"
+            f"{out}: not written: {len(bad_videos)} of {len(videos)} videos are not what the sheet "
+            f"says: {', '.join(bad_videos[:NAMED])}{others}; all are in "
+            f"{Path(tables[0]).parent}/*.tsv; with `videos: download: true` what is missing is "
+            "fetched, and a wrong file once it is removed"
         )
     write_text(out, f"{summary}\n")
     log.info(summary)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from epic100.base.atomic import writing
 from epic100.base.disk import Checksum, digest
@@ -110,10 +110,8 @@ def rejection(url: str, seconds: int) -> str:
     import pycurl
 
     # A piece of which no byte is taken ends the request.
-    code, reason, _ = _request(
-        url, {pycurl.TIMEOUT: seconds, pycurl.WRITEFUNCTION: lambda piece: 0}
-    )
-    return "" if code == pycurl.E_WRITE_ERROR else reason
+    answer = _request(url, {pycurl.TIMEOUT: seconds, pycurl.WRITEFUNCTION: lambda piece: 0})
+    return "" if answer.code == pycurl.E_WRITE_ERROR else answer.failure
 
 
 class _Download:
@@ -149,12 +147,13 @@ class _Download:
         while True:
             if not self.checksum:
                 self._restart()
-            reason, wait = self._attempt(HOURS * 3600 - (time.monotonic() - started))
-            if not reason:
+            failure, wait = self._attempt(HOURS * 3600 - (time.monotonic() - started))
+            if not failure:
+                # The server has nothing more to send.
                 actual = digest(self.file.name, self.checksum.algorithm) if self.checksum else None
                 if actual == self.checksum:
                     return
-                reason = f"{actual} of {self.file.tell()} bytes, expected {self.checksum}"
+                failure = f"{actual} of {self.file.tell()} bytes, expected {self.checksum}"
                 wrong += 1
                 self._restart()
             size = self.file.tell()
@@ -167,12 +166,12 @@ class _Download:
             spent = time.monotonic() - started
             if wrong >= WRONG_TRIES or failures >= TRIES or spent + wait > HOURS * 3600:
                 raise EpicError(
-                    f"{self.url}: {reason}; given up after attempt {failures} of {TRIES} without "
+                    f"{self.url}: {failure}; given up after attempt {failures} of {TRIES} without "
                     f"progress, {spent / 3600:.1f} of {HOURS:g} hours; {self.file.name} keeps "
                     f"{size} bytes; check url and checksum and run again, or put the file at "
                     f"{self.target} by other means"
                 )
-            log.info(f"{self.target.name}: {reason}; once more from {size} bytes in {wait:.1f} s")
+            log.info(f"{self.target.name}: {failure}; once more from {size} bytes in {wait:.1f} s")
             time.sleep(wait)
 
     def _attempt(self, seconds: float) -> tuple[str, float]:
@@ -199,16 +198,16 @@ class _Download:
             pycurl.WRITEFUNCTION: self._take,
             pycurl.XFERINFOFUNCTION: self._show,
         }
-        code, reason, wait = _request(self.url, options)
+        answer = _request(self.url, options)
         self.file.flush()
         os.fsync(self.file.fileno())
         if self.disk_error:
             raise self.disk_error
-        # A reason without a code is an answer that is no file, such as a page.
+        # A failure without an error of libcurl is an answer that is no file, such as a page.
         begin_anew = (0, pycurl.E_WRITE_ERROR, pycurl.E_RANGE_ERROR, pycurl.E_FILESIZE_EXCEEDED)
-        if reason and code in begin_anew:
+        if answer.failure and answer.code in begin_anew:
             self._restart()
-        return reason, wait
+        return answer.failure, answer.wait_seconds
 
     def _note(self, line: bytes) -> None:
         """Note a header of the answer."""
@@ -242,23 +241,36 @@ class _Download:
         self.version = ()
 
 
-def _request(url: str, options: Mapping[int, Any]) -> tuple[int, str, float]:
+class _Answer(NamedTuple):
+    """What came of a request.
+
+    Attributes:
+        code: libcurl's number of the error; 0 if there was none.
+        failure: Why the request failed; "" if it did not.
+        wait_seconds: For how long the server asks to wait (Retry-After); infinite if the next
+            request would fail too.
+    """
+
+    code: int
+    failure: str
+    wait_seconds: float
+
+
+def _request(url: str, options: Mapping[int, Any]) -> _Answer:
     """Make a GET request by libcurl, following redirects.
 
     Args:
         url: The http(s) URL.
-        options: Options of libcurl besides those that each request has.
-
-    Returns:
-        libcurl's number of the error, 0 if there was none; why the request failed, "" if it did
-        not; and the seconds for which the server asks to wait (Retry-After), infinite if the next
-        request would fail too.
+        options: Options of libcurl, added to the ones that each request has.
     """
     import certifi
     import pycurl
 
     protocols = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
-    bundles = [os.environ[name] for name in CA_BUNDLE_VARIABLES if os.environ.get(name)]
+    ca_bundle = certifi.where()
+    # The first variable that is set wins.
+    for name in reversed(CA_BUNDLE_VARIABLES):
+        ca_bundle = os.environ.get(name) or ca_bundle
     common_options = {
         pycurl.URL: url,
         pycurl.PROTOCOLS: protocols,
@@ -267,7 +279,7 @@ def _request(url: str, options: Mapping[int, Any]) -> tuple[int, str, float]:
         DISALLOW_USERNAME_IN_URL: True,
         pycurl.FOLLOWLOCATION: True,
         pycurl.FAILONERROR: True,
-        pycurl.CAINFO: [*bundles, certifi.where()][0],
+        pycurl.CAINFO: ca_bundle,
         pycurl.USERAGENT: "epic100-workflow (EPIC-KITCHENS-100 action recognition)",
         pycurl.CONNECTTIMEOUT: STALL_SECONDS,
         pycurl.LOW_SPEED_LIMIT: MIN_BYTES_PER_SECOND,
@@ -275,30 +287,34 @@ def _request(url: str, options: Mapping[int, Any]) -> tuple[int, str, float]:
         pycurl.NOSIGNAL: True,
         pycurl.NOPROGRESS: False,  # With False, XFERINFOFUNCTION is called.
     }
-    curl, code, reason = pycurl.Curl(), 0, ""
+    curl, code, failure = pycurl.Curl(), 0, ""
     for option, value in (common_options | dict(options)).items():
         curl.setopt(option, value)
     try:
         curl.perform()
     except pycurl.error as error:
-        code, reason = error.args
+        code, failure = error.args
+    # What the failure is called. After a status below 500, or an error of `final`, the next request
+    # would fail too.
     status = curl.getinfo(pycurl.RESPONSE_CODE)
     last_url = curl.getinfo(pycurl.EFFECTIVE_URL)[:200]
     # A resumed download gets 206 (partial content), or 416 if no byte is left.
     expected = (206, 416) if options.get(pycurl.RESUME_FROM_LARGE) else (200,)
-    not_followed = f"leads to {last_url!r}, which is not followed: {reason}"
-    # These errors come again with the next request.
+    not_followed = f"leads to {last_url!r}, which is not followed: {failure}"
     final = {
         pycurl.E_FILESIZE_EXCEEDED: f"longer than {MAX_GIB:g} GiB",
         pycurl.E_UNSUPPORTED_PROTOCOL: not_followed,
         pycurl.E_URL_MALFORMAT: not_followed,
         pycurl.E_LOGIN_DENIED: not_followed,
     }
-    words = final | {
-        pycurl.E_HTTP_RETURNED_ERROR: f"HTTP {status}",
-        pycurl.E_WRITE_ERROR: "the server has another version of the file by now",
-        0: "" if status in expected else f"HTTP {status}",
-    }
+    if code in final:
+        failure = final[code]
+    elif code == pycurl.E_WRITE_ERROR:
+        failure = "the server has another version of the file by now"
+    elif code == pycurl.E_HTTP_RETURNED_ERROR or (code == 0 and status not in expected):
+        failure = f"HTTP {status}"
+    wait_seconds = float(min(curl.getinfo(pycurl.RETRY_AFTER), PATIENCE))
     is_rejected = code == pycurl.E_HTTP_RETURNED_ERROR and status < 500 and status not in BUSY
-    wait = min(curl.getinfo(pycurl.RETRY_AFTER), PATIENCE)
-    return code, words.get(code, reason), math.inf if is_rejected or code in final else wait
+    if is_rejected or code in final:
+        wait_seconds = math.inf
+    return _Answer(code, failure, wait_seconds)

@@ -123,22 +123,13 @@ def read_value(config: str | os.PathLike, name: str) -> Any:
         EpicError: The file is missing or not Python, or only running it would give the value.
     """
     path = Path(config)
+    assigned = _assigned_values(path)
+    bases: str | list[str] = []
     try:
-        body = ast.parse(read_text(path)).body
-    except (OSError, ValueError, SyntaxError) as error:
-        raise EpicError(
-            f"{path}: this MMEngine config cannot be read ({error}); see `train: config:`"
-        ) from error
-    values: dict[str, ast.expr] = {}
-    for node in body:
-        if isinstance(node, ast.Assign):
-            # A later assignment to the same name wins, as in Python.
-            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-            values |= dict.fromkeys(names, node.value)
-    try:
-        if name in values:
-            return ast.literal_eval(values[name])
-        bases = ast.literal_eval(values["_base_"]) if "_base_" in values else []
+        if name in assigned:
+            return ast.literal_eval(assigned[name])
+        if "_base_" in assigned:
+            bases = ast.literal_eval(assigned["_base_"])
     except ValueError as error:
         raise EpicError(
             f"{path}: `{name}` is not a plain value, so it cannot be read without running the "
@@ -146,9 +137,32 @@ def read_value(config: str | os.PathLike, name: str) -> Any:
         ) from error
     for base in [bases] if isinstance(bases, str) else bases:
         # A base such as `mmaction::...` lies in an installed package and is not read.
-        if "::" not in base and (value := read_value(path.parent / base, name)) is not None:
+        value = None if "::" in base else read_value(path.parent / base, name)
+        if value is not None:
             return value
     return None
+
+
+def _assigned_values(path: Path) -> dict[str, ast.expr]:
+    """Parse a Python file, and return the expression that it assigns to each name.
+
+    Raises:
+        EpicError: The file is missing or not Python.
+    """
+    try:
+        body = ast.parse(read_text(path)).body
+    except (OSError, ValueError, SyntaxError) as error:
+        raise EpicError(
+            f"{path}: this MMEngine config cannot be read ({error}); see `train: config:`"
+        ) from error
+    assigned: dict[str, ast.expr] = {}
+    for node in body:
+        if isinstance(node, ast.Assign):
+            # A later assignment to the same name wins, as in Python.
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    assigned[target.id] = node.value
+    return assigned
 
 
 def fetch_weights(weights: StartWeights) -> None:
@@ -187,15 +201,19 @@ def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) 
     with reading(path) as opened:
         beginning = opened.read(64)
     page_note = " (it is a web page)" if beginning.lstrip().startswith(b"<") else ""
+    # The digest, or its beginning, that the file must have.
     expected, source = weights.sha256, "`train: load_from_sha256:`"
-    if not expected and (in_name := HASH.search(Path(weights.path).name)):
+    in_name = HASH.search(Path(weights.path).name)
+    if not expected and in_name:
         expected, source = in_name[1], "the hash in its name"
-    if expected and not (sha256 := digest(path, "sha256").value).startswith(expected):
-        raise EpicError(
-            f"{weights.path}: sha256 is {sha256}{page_note}; expected {expected}, {source}; fetch "
-            f"{weights.source} again, or, if you trust this file, set `train: load_from_sha256:` "
-            "to its digest"
-        )
+    if expected:
+        sha256 = digest(path, "sha256").value
+        if not sha256.startswith(expected):
+            raise EpicError(
+                f"{weights.path}: sha256 is {sha256}{page_note}; expected {expected}, {source}; "
+                f"fetch {weights.source} again, or, if you trust this file, set `train: "
+                "load_from_sha256:` to its digest"
+            )
     if not beginning.startswith(BEGINNINGS):
         raise EpicError(
             f"{weights.path}: not a checkpoint{page_note}; expected a file of torch.save; remove "
