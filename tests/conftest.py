@@ -152,7 +152,7 @@ def model(lab, once) -> Path:
 
 @pytest.fixture(scope="session")
 def short_video(once) -> bytes:
-    """A sound file of three seconds."""
+    """An undamaged file of three seconds."""
     from support.decoder_stand_in import FRAMES
     from support.tricky_videos import encode
 
@@ -162,7 +162,7 @@ def short_video(once) -> bytes:
 
 @pytest.fixture(scope="session")
 def undamaged(once) -> dict[str, Path]:
-    """Sound files of every kind, by name; to be read only."""
+    """Undamaged files of every type, by name; to be read only."""
     from support.tricky_videos import undamaged_videos
 
     return once("undamaged", undamaged_videos)

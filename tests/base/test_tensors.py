@@ -239,12 +239,6 @@ def test_a_content_that_is_not_plain_is_rejected(content, words):
         read("a.pt")
 
 
-def test_a_file_does_not_depend_on_its_name():
-    write_tensors(CONTENT, "a.pt")
-    write_tensors(CONTENT, "b.pt")
-    assert Path("a.pt").read_bytes() == Path("b.pt").read_bytes()
-
-
 def test_a_file_with_an_altered_byte_gives_its_content_or_an_error():
     content = CONTENT | {"few": bytearray(b"abc")}
     write_tensors(content, "a.pt")

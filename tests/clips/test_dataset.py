@@ -169,7 +169,7 @@ def test_the_search_for_a_replacement_ends_after_10_segments(lab, tmp_path):
         data[0]
 
 
-def test_a_pair_outside_the_table_is_refused_in_training_alone(lab, tmp_path):
+def test_a_pair_outside_the_table_is_rejected_in_training_alone(lab, tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("P01/P01_01.MP4 0 60 96 299 P01_01_0\n")
     assert dataset(lab, path, test_mode=True).get_data_info(0)["label"] == -1
@@ -177,7 +177,7 @@ def test_a_pair_outside_the_table_is_refused_in_training_alone(lab, tmp_path):
         dataset(lab, path)
 
 
-def test_a_list_without_segments_is_refused(lab, tmp_path):
+def test_a_list_without_segments_is_rejected(lab, tmp_path):
     (tmp_path / "train.txt").touch()
     with pytest.raises(EpicError, match=r"train\.txt: no segments.*dropped\.tsv"):
         dataset(lab, tmp_path / "train.txt")

@@ -25,7 +25,7 @@ def sample(video, start, stop, fps):
 
 
 @pytest.mark.parametrize("rule, video, start, stop, fps, times", TIMES)
-def test_each_frame_is_within_half_a_picture_of_the_published_code_s_time(
+def test_each_frame_is_within_half_a_frame_of_the_published_code_s_time(
     rule, video, start, stop, fps, times
 ):
     step = PublishedFrames(**STEPS[rule], num_clips=10 if rule == "slowfast" else 1)
@@ -49,6 +49,6 @@ def test_a_segment_without_seconds_is_timed_by_its_frames(rule, stop):
     assert found.min() >= 500 and found.max() < 50 * max(stop, 10.02)
 
 
-def test_an_unknown_rule_is_refused():
+def test_an_unknown_rule_is_rejected():
     with pytest.raises(EpicError, match="rule is 'tsm'; expected one of avion, lavila, slowfast, "):
         PublishedFrames("tsm", clip_len=8)

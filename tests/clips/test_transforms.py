@@ -36,7 +36,7 @@ def open_segment(lab, decoder="pyav", has_index=True):
         ("decord", "'decord', which is not installed.*expected 'pyav'"),
     ],
 )
-def test_a_decoder_that_is_unknown_or_not_installed_is_refused(monkeypatch, decoder, words):
+def test_a_decoder_that_is_unknown_or_not_installed_is_rejected(monkeypatch, decoder, words):
     # With None here, an import fails as if the package were not installed.
     monkeypatch.setitem(sys.modules, "decord", None)
     with pytest.raises(EpicError, match=words):
@@ -67,7 +67,7 @@ def test_the_error_about_a_missing_frame_names_the_segment(
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_a_picture_is_scaled_to_a_short_side_drawn_from_a_closed_interval(lab, decoder):
+def test_a_frame_is_scaled_to_a_short_side_drawn_from_a_closed_interval(lab, decoder):
     sample = open_segment(lab, decoder) | {"frame_inds": np.arange(3)}
     # Each test of this file seeds NumPy, since the steps draw from its global generator.
     np.random.seed(0)
@@ -288,7 +288,7 @@ def test_resized_crops_have_the_area_and_aspect_ratio_of_the_recipe(frame_size):
     ],
     ids=["unknown crop", "no size", "no crop", "crop larger than the frame"],
 )
-def test_arguments_that_contradict_each_other_are_refused(arguments, words):
+def test_arguments_that_contradict_each_other_are_rejected(arguments, words):
     with pytest.raises(EpicError, match=words):
         Crop(**arguments).draw((256, 455))
 

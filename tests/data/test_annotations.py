@@ -1,4 +1,4 @@
-"""Annotations: read from CSVs and lab lists, turned into frames, refused with line and column."""
+"""Annotations: read from CSVs and lab lists, turned into frames, rejected with line and column."""
 
 import math
 import re
@@ -104,9 +104,9 @@ def test_with_subset_rows_of_videos_outside_the_sheet_are_skipped(csvs):
     expected = all_rows[all_rows["video_id"].isin(small_sheet)].reset_index(drop=True)
     found = load(path, videos=small_sheet, subset=True)
     pd.testing.assert_frame_equal(found, expected)
-    foreign_sheet = {"P99_01": Video("P99_01", "P99", "train", 50.0, 9.0)}
-    nothing = load(path, videos=foreign_sheet, subset=True)
-    assert nothing.empty and index_segments(nothing, foreign_sheet).empty
+    other_sheet = {"P99_01": Video("P99_01", "P99", "train", 50.0, 9.0)}
+    nothing = load(path, videos=other_sheet, subset=True)
+    assert nothing.empty and index_segments(nothing, other_sheet).empty
 
 
 HEADER = "narration_id,video_id,start_timestamp,stop_timestamp,verb_class,noun_class\n"
@@ -114,7 +114,7 @@ ROWS = [f"P01_01_{i},P01_01,00:00:0{i}.00,00:00:0{i}.50,1,2\n" for i in range(4)
 
 
 def check_rejected(path, content, words, **options):
-    """Write a file of segments of P01_01, and check that it is refused in one line."""
+    """Write a file of segments of P01_01, and check that it is rejected in one line."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     sheet = {"P01_01": Video("P01_01", "P01", "train", 59.94, 30.0)}
     with pytest.raises(EpicError, match=rf"/{re.escape(path.name)}: {words}") as caught:

@@ -79,7 +79,7 @@ def random_split(seed):
 
 
 def kept_frames(segment, row, policy):
-    """The frames [start, stop) that are kept, or None, found by a look at each frame."""
+    """The frames [start, stop) that are kept, or None, found frame by frame."""
     damaged = {frame for start, stop in row.damaged for frame in range(start, stop)}
     frames = [frame for frame in range(segment.start, segment.stop) if frame < row.pictures]
     if row.status == "missing" or (policy == "video" and row.status == "damaged"):
@@ -146,7 +146,7 @@ def test_half_a_frame_of_drift_times_again(difference, retimed):
 
 def test_an_unmeasured_rate_is_that_of_the_sheet():
     table, videos = one_video((0, 1), (5, 6), (50, 60))
-    # A scan gives the rate 0 if it can read too few pictures to measure one: here frame 0 alone.
+    # A scan gives the rate 0 if it can read too few frames to measure one: here frame 0 alone.
     scan_rows = scanned(damaged=[(1, 6000)], fps=0.0)
     kept, dropped, retimed = run(table, videos, scan_rows)
     assert kept.empty and not retimed
@@ -156,7 +156,7 @@ def test_an_unmeasured_rate_is_that_of_the_sheet():
 def test_a_variable_rate_is_timed_by_the_index():
     times = np.cumsum(np.random.default_rng(0).integers(1, 9, 800))
     index = index_at(times, Fraction(1, 100))
-    # The last segment is shorter than most steps from picture to picture.
+    # The last segment is shorter than most steps from frame to frame.
     table, videos = one_video((0.5, 1.25), (7, 9), (20, 20.01))
     scan_rows = scanned(fps=index.fps, pictures=800, timing="variable")
     kept, dropped, retimed = run(table, videos, scan_rows, P01_01=index)

@@ -1,4 +1,4 @@
-"""Segment lists and the pair table: written, read back, and refused with file and line."""
+"""Segment lists and the pair table: written, read back, and rejected with file and line."""
 
 from contextlib import nullcontext
 

@@ -100,7 +100,7 @@ class LossWithWeights(nn.Linear):
     ],
     ids=["stated number of outputs", "unknown heads", "loss with weights and two heads"],
 )
-def test_a_head_that_contradicts_its_tasks_is_refused(pairs, heads, head, words):
+def test_a_head_that_contradicts_its_tasks_is_rejected(pairs, heads, head, words):
     with pytest.raises(EpicError, match=words):
         built(pairs, heads, **head)
 

@@ -1,4 +1,4 @@
-"""Folders of Hugging Face's encoders: their files, their pixels, and what is refused."""
+"""Folders of Hugging Face's encoders: their files, their pixels, and what is rejected."""
 
 import json
 import shutil
@@ -54,7 +54,7 @@ def test_sizes_that_a_config_leaves_out_are_transformers_defaults(model_type):
     from transformers import AutoConfig
 
     config = AutoConfig.for_model(model_type)
-    # An encoder of pictures and texts has one config for each.
+    # An encoder of images and texts has one config for each.
     config = getattr(config, "vision_config", config)
     assert IMAGE_MODELS[model_type][1:] == (config.image_size, config.patch_size)
 
@@ -70,13 +70,13 @@ def test_pixels_are_nearly_those_of_transformers_processor(folders, clip_of, enc
 
     pipeline = clip_pipeline(HuggingFaceFolder(folders[encoder_type]))
     ours = pixels_of(clip_of(pipeline))
-    whole_pictures = [*pipeline[:2], {"type": "DecodeSegment"}, *pipeline[3:]]
-    pictures = clip_of(whole_pictures)[0].transpose(0, 1)
+    complete_frames = [*pipeline[:2], {"type": "DecodeSegment"}, *pipeline[3:]]
+    frames = clip_of(complete_frames)[0].transpose(0, 1)
     is_squeezed = encoder_type in ("siglip", "dinov3_vit")
     # Their processor squeezes the complete frame into a square, and ours takes the middle square.
     if is_squeezed:
-        pictures = pictures[..., 140:500]
-    (theirs,) = processor(encoder_type)(list(pictures), return_tensors="pt").values()
+        frames = frames[..., 140:500]
+    (theirs,) = processor(encoder_type)(list(frames), return_tensors="pt").values()
     frames = (8,) if encoder_type in IMAGE_ENCODERS else (1, FRAMES)
     assert ours.shape == theirs.shape == (*frames, 3, SIZE, SIZE)
     black, white = (
@@ -86,7 +86,7 @@ def test_pixels_are_nearly_those_of_transformers_processor(folders, clip_of, enc
     assert ((ours - theirs) / (white - black)).abs().mean() <= (3 if is_squeezed else 2) / 255
 
 
-def test_keys_that_a_config_of_pictures_leaves_out_have_transformers_defaults(folders, tmp_path):
+def test_keys_that_a_config_of_images_leaves_out_have_transformers_defaults(folders, tmp_path):
     folder = shutil.copytree(folders["siglip"], tmp_path / "encoder")
     # The files of google/siglip-base-patch16-224 are like these.
     part = {"model_type": "siglip_vision_model"}
@@ -173,7 +173,7 @@ def changed(name, **changes):
             "videomae",
             changed(VIDEO_PROCESSOR, size=24),
             f"scales to 24 and crops to {SIZE} pixels",
-            id="crop larger than the picture",
+            id="crop larger than the frame",
         ),
         pytest.param(
             "videomae",
@@ -239,13 +239,13 @@ def changed(name, **changes):
             "clip",
             changed(IMAGE_PROCESSOR, size=384, crop_size=384),
             f"crops to 384 pixels, .* sees {SIZE}; ",
-            id="large pictures for CLIP",
+            id="large frames for CLIP",
         ),
         pytest.param(
             "siglip",
             changed(IMAGE_PROCESSOR, size=384),
             f"crops to 384 pixels, .* sees {SIZE}; expected one size",
-            id="large pictures for SigLIP",
+            id="large frames for SigLIP",
         ),
         pytest.param(
             "dinov2",
@@ -263,7 +263,7 @@ def changed(name, **changes):
             "siglip",
             changed(CONFIG, vision_config=3),
             "crops to 32 pixels, .* sees 224",
-            id="no config of the pictures",
+            id="no config of the frames",
         ),
         pytest.param(
             "clip",
@@ -273,7 +273,7 @@ def changed(name, **changes):
         ),
     ],
 )
-def test_a_folder_without_a_complete_safe_model_is_refused(
+def test_a_folder_without_a_complete_safe_model_is_rejected(
     folders, tmp_path, encoder_type, change, words
 ):
     folder = shutil.copytree(folders[encoder_type], tmp_path / "encoder")
@@ -296,7 +296,7 @@ def test_the_fingerprint_changes_with_weights_and_processor_but_not_with_the_car
     assert len({first, with_other_weights, HuggingFaceFolder(folder).fingerprint}) == 3
 
 
-def test_dinov2_sees_pictures_of_the_size_of_its_processor(folders, tmp_path):
+def test_dinov2_sees_frames_of_the_size_of_its_processor(folders, tmp_path):
     # Published folders are like this: config.json says 518 pixels, and the processor 224.
     folder = shutil.copytree(folders["dinov2"], tmp_path / "encoder")
     change_keys(folder, IMAGE_PROCESSOR, size=56, crop_size=48)

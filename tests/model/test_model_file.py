@@ -1,4 +1,4 @@
-"""Model files: written, read back, and refused if they hold no complete model."""
+"""Model files: written, read back, and rejected if they hold no complete model."""
 
 import dataclasses
 import inspect

@@ -213,7 +213,7 @@ def test_the_default_views_follow_from_how_frames_are_sampled(
     ],
     ids=["clips of single frames", "no sampling", "whole uncropped", "3 crops uncropped", "frames"],
 )
-def test_views_that_a_pipeline_cannot_give_are_refused(steps, clips, crops, words):
+def test_views_that_a_pipeline_cannot_give_are_rejected(steps, clips, crops, words):
     with pytest.raises(EpicError, match=words):
         frames_of_2d(view_pipeline(steps, clips, crops))
 

@@ -38,7 +38,7 @@ def named(model, tmp_path_factory):
     return path
 
 
-# A model file is read in a process of its own, which takes seconds. Each test needs it once.
+# A model file is read in a separate process, which takes seconds. Each test needs it once.
 model_in_use = cache(ModelInUse)
 
 

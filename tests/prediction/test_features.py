@@ -1,4 +1,4 @@
-"""Features of real videos: their values and times, when they are made again, what is refused."""
+"""Features of real videos: their values and times, when they are made again, what is rejected."""
 
 import re
 import shutil
@@ -82,12 +82,12 @@ def test_only_features_of_changed_videos_or_settings_are_made_again(lab, tmp_pat
 def test_damaged_steps_are_marked_and_videos_without_features_have_a_reason(lab, tmp_path):
     ids = ("P04_01", "P04_02", "P04_03")
     videos = [Video(name, "P04", "train", 30000 / 1001, 4.0) for name in ids]
-    damaged, of_one_picture, _missing = videos
+    damaged, of_one_frame, _missing = videos
     root, results = tmp_path / "videos", tmp_path / "results"
     damaged.path(root).parent.mkdir(parents=True)
     shutil.copyfile(lab.videos["P03_07"].path(lab.root), damaged.path(root))
     zero_block(damaged.path(root), 0.5, 8192)
-    encode(of_one_picture.path(root), 1)
+    encode(of_one_frame.path(root), 1)
     scan = results / "scan/P04.tsv"
     scan_participant(videos, root, scan, scan.with_suffix(".index.npz"))
     table = results / "features/P04.tsv"
@@ -123,12 +123,12 @@ def test_damaged_steps_are_marked_and_videos_without_features_have_a_reason(lab,
         ),
     ],
 )
-def test_an_encoder_that_cannot_be_used_is_refused(lab, tmp_path, encoder, words):
+def test_an_encoder_that_cannot_be_used_is_rejected(lab, tmp_path, encoder, words):
     with pytest.raises(EpicError, match=words):
         make(lab.folder, tmp_path / "P02.tsv", encoder, "P02", stride=1.0)
 
 
-def test_an_encoder_with_a_vector_too_few_is_refused():
+def test_an_encoder_with_a_vector_too_few_is_rejected():
     clips = [torch.zeros(1, 3, 2, 4, 4, dtype=torch.uint8)] * 8
     with pytest.raises(EpicError, match=r"mine: gives .* for 8 clips; expected features \[8, C\]"):
         encode_clips(lambda batch: torch.zeros(7, 5), clips, batch_size=8, name="mine")
@@ -162,7 +162,7 @@ def test_features_are_the_same_after_the_head_ran_out_of_memory(monkeypatch):
     torch.testing.assert_close(found, expected)
 
 
-def test_a_head_without_a_linear_layer_is_refused():
+def test_a_head_without_a_linear_layer_is_rejected():
     model = MODELS.build(MODEL).eval()
     model.cls_head.fc1 = model.cls_head.fc2 = torch.nn.Identity()
     clip = torch.zeros(1, 3, 4, 32, 32, dtype=torch.uint8)

@@ -103,7 +103,7 @@ def test_a_clip_lasts_as_long_at_a_variable_rate_as_at_a_constant_one():
 
 
 @pytest.mark.parametrize("times", [[0], [0, 0]], ids=["one frame", "two at once"])
-def test_a_video_without_duration_is_refused(times):
+def test_a_video_without_duration_is_rejected(times):
     with pytest.raises(EpicError, match="frame in it; expected a video, with two or more"):
         place_clips(index_at(times, MILLISECOND), [], 0.5, 20)
 
@@ -337,7 +337,7 @@ def test_videos_without_gaps_teach_no_background(lab, model, tmp_path):
         ),
     ],
 )
-def test_a_file_that_is_no_background_of_the_model_is_refused(text, tmp_path):
+def test_a_file_that_is_no_background_of_the_model_is_rejected(text, tmp_path):
     path = tmp_path / "background.json"
     path.write_text(text)
     with pytest.raises(EpicError, match="json: no background of this model .*; expected"):

@@ -17,7 +17,7 @@ SLS = {"pt": 2, "tl": 3, "td": 3}
 
 
 def export_to(out, made, listed=FEW, reduce="max", sls=SLS, **sources):
-    """Export these predictions for a list of segments; the input files are written beside `out`."""
+    """Export these predictions for a list of segments; the inputs are written next to `out`."""
     write_predictions(made, out.with_name("val.pt"))
     segments = segment_list(out.with_name("val.txt"), listed)
     export(out.with_name("val.pt"), segments, out, split="val", reduce=reduce, sls=sls, **sources)
@@ -158,7 +158,7 @@ def test_a_submission_without_a_prediction_is_a_problem_with_reasons(folder, cap
     assert main(["submission", "check", name, "--split", "val"]) == 1
     out = capsys.readouterr().out
     assert f"all scores are the same in {words}; expected at most 50%: bring the videos" in out
-    # Without a run beside it, no reasons are known.
+    # Without the files of a run, no reasons are known.
     (folder / "results/clean/dropped.tsv").unlink()
     assert main(["submission", "check", name, "--split", "val"]) == 1
     assert "12 of 12 segments (100.0%) without a prediction; exp" in capsys.readouterr().out

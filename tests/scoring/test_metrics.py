@@ -48,7 +48,7 @@ def draw_scores(rng, rows, size):
     return labels, scores.astype(np.float32)
 
 
-# Each kind of scores is made from random ones by its function.
+# each type of scores is made from random ones by its function.
 TYPES_OF_SCORES = {
     "as they are": lambda x: x,
     "sharp": lambda x: x * 12,
@@ -66,9 +66,9 @@ TYPES_OF_SCORES = {
 
 
 @pytest.mark.parametrize(
-    "kind, sizes",
+    "scores_type, sizes",
     [
-        *((kind, (97, 300)) for kind in TYPES_OF_SCORES),
+        *((scores_type, (97, 300)) for scores_type in TYPES_OF_SCORES),
         # Few verbs and nouns; 120 are more than the best 100 that count.
         *product(
             ("as they are", "rounded to many ties", "all equal"),
@@ -76,11 +76,11 @@ TYPES_OF_SCORES = {
         ),
     ],
 )
-def test_correct_guesses_are_the_ones_of_sorting_all_products(kind, sizes):
+def test_correct_guesses_are_the_ones_of_sorting_all_products(scores_type, sizes):
     rng = np.random.default_rng(5)
     verb_true, verb = draw_scores(rng, 60, sizes[0])
     noun_true, noun = draw_scores(rng, 60, sizes[1])
-    make = TYPES_OF_SCORES[kind]
+    make = TYPES_OF_SCORES[scores_type]
     arguments = (make(verb), make(noun), verb_true, noun_true)
     correct = {
         key: is_correct.tolist() for key, is_correct in officially_correct(*arguments).items()

@@ -52,7 +52,7 @@ def score(path, *more):
     return main(["score", path, "--annotations", "csv/EPIC_100_validation.csv", *more])
 
 
-# Each kind of file is written by its function.
+# Each type of file is written by its function.
 ENTRIES = build(IDS, *map(torch.from_numpy, (VERB, NOUN)))
 FILES = {
     "list.pt": lambda path: write_tensors(ENTRIES, path),

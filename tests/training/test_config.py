@@ -1,4 +1,4 @@
-"""`build_config`: settings and options become keys of the MMEngine config, or are refused."""
+"""`build_config`: settings and options become keys of the MMEngine config, or are rejected."""
 
 from pathlib import Path
 
@@ -168,7 +168,7 @@ def test_a_plain_head_of_mmaction2_gets_as_many_outputs_as_there_are_pairs(lab, 
     assert model.test_cfg == {"fcn_test": False}
 
 
-def test_a_config_of_mmaction2_is_refused_with_the_lines_to_change(lab):
+def test_a_config_of_mmaction2_is_rejected_with_the_lines_to_change(lab):
     stock = Path(mmaction.__file__).parent / ".mim/configs/recognition/tsn"
     stock /= "tsn_imagenet-pretrained-r50_8xb32-1x1x3-100e_kinetics400-rgb.py"
     with pytest.raises(EpicError, match=f"^{stock}: ") as caught:
@@ -202,7 +202,7 @@ def test_a_config_of_mmaction2_is_refused_with_the_lines_to_change(lab):
         ("default_hooks.checkpoint.second", "did you mean default_hooks.checkpoint.seconds?"),
     ],
 )
-def test_an_option_that_nothing_reads_is_refused_with_the_key_that_was_meant(lab, key, words):
+def test_an_option_that_nothing_reads_is_rejected_with_the_key_that_was_meant(lab, key, words):
     expected = f"^config: .* sets {key}, but nothing .*; expected a dotted key"
     with pytest.raises(EpicError, match=expected) as caught:
         built(lab, options={key: 1})
@@ -283,7 +283,7 @@ def test_an_option_wins_over_the_recipe_and_the_settings(lab, key, value, settin
         ),
     ],
 )
-def test_an_option_that_does_not_go_with_the_workflow_is_refused(lab, key, value, words):
+def test_an_option_that_does_not_go_with_the_workflow_is_rejected(lab, key, value, words):
     with pytest.raises(EpicError, match=words):
         built(lab, options={key: value})
 

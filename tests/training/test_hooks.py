@@ -39,10 +39,10 @@ def test_the_figures_of_a_validation_are_the_official_ones(lab, reduce):
     scores = (3 * torch.randn(30, len(pairs), generator=generator)).softmax(dim=1)
     # The last 3 of 30 segments have a pair that no train segment has, so no score is for it.
     pair_ids = [number % len(pairs) for number in range(27)]
-    truth = [*(pairs[pair_id] for pair_id in pair_ids), *[(90, 290)] * 3]
+    labels = [*(pairs[pair_id] for pair_id in pair_ids), *[(90, 290)] * 3]
     samples = [
         {"pred_score": score, "verb": verb, "noun": noun}
-        for score, (verb, noun) in zip(scores, truth, strict=True)
+        for score, (verb, noun) in zip(scores, labels, strict=True)
     ]
     # The head gave its figures to the samples whose pair train has.
     for number, sample in enumerate(samples[:27]):
@@ -60,7 +60,7 @@ def test_the_figures_of_a_validation_are_the_official_ones(lab, reduce):
     assert figures.pop("epic/loss") == sum(range(27)) / 27
     assert figures.pop("epic/hand_acc") == 0.25
     verb, noun = fold_pairs(scores.log(), torch.tensor(pairs), VERBS, NOUNS, reduce)
-    verbs, nouns = zip(*truth, strict=True)
+    verbs, nouns = zip(*labels, strict=True)
     members = group_members(verbs, nouns, [""] * 30, [], [], [])
     correct = officially_correct(verb, noun, verbs, nouns)
     official = group_accuracies(correct, {"overall": members["overall"]})

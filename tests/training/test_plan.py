@@ -1,4 +1,4 @@
-"""`plan_run`: how a machine trains a config, and which settings it refuses."""
+"""`plan_run`: how a machine trains a config, and which settings it rejects."""
 
 import pytest
 from mmengine.config import Config
@@ -133,7 +133,7 @@ def test_the_recipe_or_a_setting_limits_a_part(plan, chosen, segments):
         ),
     ],
 )
-def test_a_training_that_this_machine_cannot_do_is_refused(plan, chosen, words):
+def test_a_training_that_this_machine_cannot_do_is_rejected(plan, chosen, words):
     with pytest.raises(EpicError, match=words):
         plan(**chosen)
 

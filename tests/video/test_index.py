@@ -8,7 +8,7 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.video.build_index import build_index
-from epic100.video.index import FrameError, find_index, load_index, load_indexes, write_indexes
+from epic100.video.index import FrameError, find_index, load_indexes, write_indexes
 from epic100.video.reader import VideoReader
 from support.packets import decoded
 from support.scanned import index_at, index_of, inspect
@@ -104,11 +104,6 @@ def test_a_file_of_indexes_that_is_written_later_is_found(tmp_path, built):
     assert find_index(tmp_path, "videos/P03/b_frames.MP4") is None
     (tmp_path / "P02.index.npz").rename(tmp_path / "P03.index.npz")
     assert find_index(tmp_path, "videos/P03/b_frames.MP4").frames == built[FIRST].frames
-
-
-def test_a_video_without_an_index_is_an_error_that_says_how_to_make_it(tmp_path, built):
-    with pytest.raises(EpicError, match="no frame index of no_such; .*snakemake -R"):
-        load_index(tmp_path / "P01.index.npz", "no_such")
 
 
 @pytest.mark.parametrize(
