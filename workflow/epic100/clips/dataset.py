@@ -257,15 +257,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         """
         segment = idx
         for attempt in range(2 + OTHER_SEGMENTS):
-            # A clip follows from seed, epoch and index; a retry must draw another one, so its
-            # number is added.
-            entropy = [self.seed, int(self._epoch), int(idx)] + ([attempt] if attempt else [])
-            state = np.random.SeedSequence(entropy).generate_state(4)
-            python_seed, torch_seed, *_ = state.tolist()
-            np.random.seed(state)
-            random.seed(python_seed)
-            torch.manual_seed(torch_seed)  # Steps of torchvision draw from torch.
-
+            self._seed_generators(idx, attempt)
             self.broken.drawn += 1
             try:
                 with time_limit(self.clip_seconds):
@@ -285,11 +277,27 @@ class EpicSegmentVideoDataset(BaseActionDataset):
                     sample["data_samples"].set_metainfo({"broken": True})
                 return sample
 
-            if attempt:  # The first retry takes the same segment, and later ones take others.
+            # The first retry takes the same segment, and later ones take others.
+            if attempt:
                 segment = np.random.randint(len(self))
         raise FrameError(
             f"{failure}; and no clip of {OTHER_SEGMENTS} other segments decodes: is the disk there?"
         ) from failure
+
+    def _seed_generators(self, idx: int, attempt: int) -> None:
+        """Seed all random generators of this process for a try to draw the clip of a segment.
+
+        A clip follows from seed, epoch and index. A retry must draw another clip, so its number is
+        added.
+        """
+        entropy = [self.seed, int(self._epoch), int(idx)]
+        if attempt:
+            entropy.append(attempt)
+        state = np.random.SeedSequence(entropy).generate_state(4)
+        python_seed, torch_seed, *_ = state.tolist()
+        np.random.seed(state)
+        random.seed(python_seed)
+        torch.manual_seed(torch_seed)  # Steps of torchvision draw from torch.
 
     def narration_id(self, idx: int) -> str:
         """Return the narration_id of one segment."""

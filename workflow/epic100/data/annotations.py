@@ -253,7 +253,7 @@ def _rows_in_sheet(
 def _reject_other_capitals(
     path: str | os.PathLike, table: pd.DataFrame, videos: Mapping[str, Video], in_sheet: pd.Series
 ) -> None:
-    """Raise EpicError if a video_id is that of the sheet but for its capitals: `p01_01`."""
+    """Raise EpicError if a video_id differs from the sheet only in its capitals: `p01_01`."""
     by_lower = {name.lower(): name for name in videos}
     meant = table["video_id"].str.lower().map(by_lower)[~in_sheet].dropna()
     if len(meant):

@@ -95,14 +95,11 @@ def clean(
             rows,
             lambda video_id: load_index(index_paths[video_id], video_id),
         )
-        # The config's policy decides. The columns of both policies stay, to be counted below.
-        tables.append(table.assign(reason=table[policy], split=split))
         for sentence in retimed:
             log.info(sentence)
-        reasons = table.loc[table[policy] != "", policy]
-        log.info(f"{split}: {len(table) - len(reasons)} segments kept, {len(reasons)} dropped")
-        for dropped_for, count in reasons.map(reason_type).value_counts().items():
-            log.info(f"  {count} dropped: {dropped_for}")
+        _log_reasons(split, table[policy])
+        # The config's policy decides. The columns of both policies stay, to be counted below.
+        tables.append(table.assign(reason=table[policy], split=split))
     all_segments = pd.concat(tables)
     is_kept = all_segments["reason"] == ""
     kept = {split: all_segments[is_kept & (all_segments["split"] == split)] for split in segments}
@@ -129,6 +126,20 @@ def clean(
         for split, table in kept.items()
     )
     log.info(f"{counts}{'' if is_kept.all() else f' ({dropped} has the reasons)'}")
+
+
+def _log_reasons(split: str, reasons: pd.Series) -> None:
+    """Log how many segments of a split are kept, and how many are dropped for each type of reason.
+
+    Args:
+        split: The split.
+        reasons: The reason to drop each segment, or "".
+    """
+    drop_reasons = reasons[reasons != ""]
+    kept_count = len(reasons) - len(drop_reasons)
+    log.info(f"{split}: {kept_count} segments kept, {len(drop_reasons)} dropped")
+    for dropped_for, count in drop_reasons.map(reason_type).value_counts().items():
+        log.info(f"  {count} dropped: {dropped_for}")
 
 
 def _scan_rows(

@@ -120,7 +120,8 @@ def _parse_line(path: Path, number: int, line: str) -> tuple:
             len(optional) in (0, 1, 3)
             and name != ""
             and 0 <= start < stop < LIMIT
-            and all(NO_LABEL <= label < LIMIT for label in (verb, noun))
+            and min(verb, noun) >= NO_LABEL
+            and max(verb, noun) < LIMIT
             and (len(optional) < 3 or 0 <= start_seconds < stop_seconds < np.inf)
             and all(text.isprintable() for text in (name, *optional))
         )

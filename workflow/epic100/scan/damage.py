@@ -164,7 +164,7 @@ def judge(scanned: Scanned) -> tuple[list[tuple[int, int]], list[str]]:
 
 
 def _mark_defects(packets: list[Packet], by_time: list[Packet], index: VideoIndex) -> None:
-    """Mark the defects that the packets show together; those of single packets are marked already.
+    """Mark the defects that packets show together; a packet's own defects are marked already.
 
     Args:
         packets: All packets in decoding order.
@@ -230,7 +230,7 @@ def _mark_jumps(by_time: list[Packet]) -> np.ndarray:
 
 
 def _mark_gaps(by_time: list[Packet], index: VideoIndex, is_numbered: np.ndarray) -> None:
-    """Mark the frames after a step in time that is so long that frames must be lost.
+    """Mark each frame after a step in time within which frames must be lost.
 
     A camera may pause, so a long step is no gap if the order counts show that nothing is lost.
 

@@ -291,10 +291,12 @@ def with_more_rows(sps: bytes, rows: int) -> bytes:
     settings = parse_sps(sps)
     bits = Bits(sps).digits
     height_start, height_stop = settings.height_at
-    # The set has the height minus one, and a code has one more, so the code is that of the height.
     # If a frame has two fields, the height counts pairs of rows.
-    height = f"{settings.height + (rows if settings.progressive else rows // 2):b}"
-    code = "0" * (len(height) - 1) + height
+    added = rows if settings.progressive else rows // 2
+    # The set has the height minus one as an Exp-Golomb code (`Bits.ue`). The code of n - 1 is n in
+    # binary, after one zero fewer than n has digits: for a height of 5 it is `00101`.
+    binary = f"{settings.height + added:b}"
+    code = "0" * (len(binary) - 1) + binary
     head = f"{bits[:_LEVEL_AT]}{_TOP_LEVEL:08b}{bits[_LEVEL_AT + _LEVEL_BITS : height_start]}"
     # The zeros at the end fill the last byte. They are removed, since `escaped` adds new ones.
     return escaped(head + code + bits[height_stop:].rstrip("0"))

@@ -209,7 +209,7 @@ class StreamPass:
             record.mark(CORRUPT)
         other_data = self._coded.examine(data, record)
         # A decoder drops hidden frames, but the scan must know whether they decode, since later
-        # ones may depend on them. A new packet has none of the flags but that of a key.
+        # ones may depend on them. A new packet has no flag but the one of a key frame.
         if other_data is not None or not record.shown:
             copy = packet_of(other_data or data)
             copy.pts, copy.dts, copy.is_keyframe = packet.pts, packet.dts, packet.is_keyframe

@@ -97,7 +97,7 @@ def _encode(
         with _output(target, size, index, settings) as add:
             for frame in _decoded(container, stream):
                 number = number_of_time.get(frame.pts, -1)
-                # Players hide this frame: it has no time of the index, or that of an earlier one.
+                # Players hide this frame: its time is not in the index, or is an earlier frame's.
                 if number < next_number:
                     continue
                 if number > next_number or frame.is_corrupt:

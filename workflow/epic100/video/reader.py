@@ -214,7 +214,7 @@ class VideoReader:
             )
 
     def _open(self) -> WatchedFile | FrameFolder:
-        """Open the file if it is not open yet, and check that its size is that of the scan."""
+        """Open the file if it is not open yet, and check that it has the size that was scanned."""
         try:
             file = self._caches.files(str(self.path))
         except OSError as error:

@@ -90,7 +90,7 @@ _ROW = TypeAdapter(Video)
 
 
 def is_frames(path: str | os.PathLike) -> bool:
-    """Whether a path is that of extracted frames: a tar, or a folder without a suffix."""
+    """Whether extracted frames are at a path: a tar, or a folder without a suffix."""
     suffix = os.path.splitext(path)[1].lower()
     return suffix == ".tar" or (not suffix and os.path.isdir(path))
 
@@ -193,7 +193,7 @@ def every_file(listed: Iterable[Listed], root: str | os.PathLike) -> dict[Listed
     files_in = functools.cache(_files_in)
     root_text = os.fspath(root)
     is_pattern = "{video}" in root_text
-    # The first layout is that of the listed paths themselves, so it needs no pattern.
+    # The listed paths themselves have the first layout, so it needs no pattern.
     patterns = [root_text]
     if not is_pattern:
         patterns = [os.path.join(root_text, layout) for layout in LAYOUTS[1:]]
@@ -317,10 +317,12 @@ def unused_files(
     """
     unused = []
     for path in itertools.islice(_files_below(os.fspath(root), DEPTH, skip), MAX_FILES):
-        is_frames_or_film = path.parent.name == "rgb_frames" or (
-            path.suffix.lower() in (*FILMS, *UNFINISHED)
-        )
-        if _is_broken(path) if path in used else is_frames_or_film:
+        if path in used:
+            is_reported = _is_broken(path)
+        else:
+            is_film = path.suffix.lower() in (*FILMS, *UNFINISHED)
+            is_reported = is_film or path.parent.name == "rgb_frames"
+        if is_reported:
             unused.append(path)
     return sorted(unused)
 
@@ -366,12 +368,16 @@ def why_unused(path: Path, videos: Sequence[Video], root: str | os.PathLike) -> 
 
 def _nearest(relative: Path, videos: Sequence[Video]) -> str:
     """Say which participant or video of the sheet is nearest to a path below the root."""
+    # `Ben/ben_1.MP4` is below the folder `Ben`.
     *folders, name = relative.parts
     participants = {video.participant_id for video in videos}
-    if folders and folders[0] not in participants and (nearest := meant(folders[0], participants)):
-        return f"the sheet has {nearest}"
-    by_id, video_id = {video.video_id: video for video in videos}, name.partition(".")[0]
-    if video_id in by_id:
-        return f"expected at {by_id[video_id].path()}"
-    nearest = meant(video_id, by_id)
-    return f"the sheet has {nearest}" if nearest else "nothing like it in the sheet"
+    if folders and folders[0] not in participants:
+        participant = meant(folders[0], participants)
+        if participant:
+            return f"the sheet has {participant}"
+    path_of_id = {video.video_id: video.path() for video in videos}
+    video_id = name.partition(".")[0]
+    if video_id in path_of_id:
+        return f"expected at {path_of_id[video_id]}"
+    nearest_id = meant(video_id, path_of_id)
+    return f"the sheet has {nearest_id}" if nearest_id else "nothing like it in the sheet"
