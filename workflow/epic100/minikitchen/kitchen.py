@@ -70,15 +70,17 @@ def write_annotations(
     for video in videos:
         rows[video.split] += _rows(video, seed, level)
         participants[video.split].add(video.participant_id)
-    train, val, test = (
-        pd.DataFrame(rows[split], columns=COLUMNS).sort_values("narration_id") for split in rows
-    )
+    segments = {
+        split: pd.DataFrame(rows_of_split, columns=COLUMNS).sort_values("narration_id")
+        for split, rows_of_split in rows.items()
+    }
+    train = segments["train"]
     unseen = sorted(participants["val"] - participants["train"])
     tables = {
         "train": train,
-        "validation": val,
+        "validation": segments["val"],
         # The official test CSV ends after `stop_frame`.
-        "test_timestamps": test.loc[:, :"stop_frame"],
+        "test_timestamps": segments["test"].loc[:, :"stop_frame"],
         "tail_verbs": _rarest(train, "verb"),
         "tail_nouns": _rarest(train, "noun"),
         "unseen_participant_ids_validation": pd.DataFrame({"participant_id": unseen}),
@@ -236,17 +238,20 @@ def schedule(video: Video, seed: int) -> list[Action]:
     """
     rng = chance(seed, video.video_id, "schedule")
     pairs, lengths, overlaps = _pairs(rng), _deck(rng, LENGTHS), _deck(rng, OVERLAPS)
-    # The numbers of the segments with few frames, and of those with the pair that is not in train.
+    # The numbers of segments with few frames, and of segments with the pair that is not in train.
     tiny, unseen = set[int](), set[int]()
     # Only the videos of the extension are annotated at 50 frames a second.
-    if annotation_rate(video.video_id) == 50:
-        tiny, unseen = ({3, 8}, {2}) if video.split == "val" else ({5}, unseen)
+    is_extension = annotation_rate(video.video_id) == 50
+    if is_extension and video.split == "val":
+        tiny, unseen = {3, 8}, {2}
+    elif is_extension:
+        tiny = {5}
 
     actions: list[Action] = []
     start = float(rng.choice((0.0, round(rng.uniform(0.2, 0.8), 2))))
     id_number = 0
     for index in itertools.count():
-        # The segment, unless the video ends before it.
+        # The segment, unless the video ends before it. All times are in seconds.
         length = rng.uniform(*next(lengths))
         if index in tiny:
             length = TINY / video.fps
@@ -257,8 +262,9 @@ def schedule(video: Video, seed: int) -> list[Action]:
         actions.append(Action(f"{video.video_id}_{id_number}", start, stop, verb, noun))
         # The start of the next one. The few segments above must be visible alone, without the ones
         # before and after.
-        overlap = next(overlaps) and not (tiny | unseen) & {index, index + 1}
-        gap = -rng.uniform(0.1, 0.3) if overlap else rng.uniform(0.1, 0.9)
+        must_be_alone = not (tiny | unseen).isdisjoint({index, index + 1})
+        overlaps_next = next(overlaps) and not must_be_alone
+        gap = -rng.uniform(0.1, 0.3) if overlaps_next else rng.uniform(0.1, 0.9)
         start = round(stop + gap, 2)
         # The official ids of a video have gaps, too.
         id_number += 1 if rng.uniform() < 0.9 else 2

@@ -253,15 +253,16 @@ class _ScanJob:
             return None
         if facts["seen"] == self.seen:
             return result
-        if compares_md5 and facts["seen"]["bytes"] == self.seen["bytes"]:
-            # If the file cannot be read now, the scan that follows reports the error.
-            with contextlib.suppress(OSError, EpicError):
-                if digest(self.path, "md5").value == result.row.md5:
-                    # With the new path, the next call finds it without another read for the md5.
-                    self._keep(result)
-                    name = self.video.video_id
-                    log.info(f"{name}: moved or copied anew, same md5: its result is kept")
-                    return result
+        if not compares_md5 or facts["seen"]["bytes"] != self.seen["bytes"]:
+            return None
+        # If the file cannot be read now, the scan that follows reports the error.
+        with contextlib.suppress(OSError, EpicError):
+            if digest(self.path, "md5").value == result.row.md5:
+                # With the new path, the next call finds it without another read for the md5.
+                self._keep(result)
+                name = self.video.video_id
+                log.info(f"{name}: moved or copied anew, same md5: its result is kept")
+                return result
         return None
 
     def _keep(self, result: Result) -> None:

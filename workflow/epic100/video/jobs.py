@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Protocol, TypeVar
 
 from epic100.base.errors import DiskError, EpicError
@@ -68,12 +67,13 @@ def complete(
 
     def work(job: VideoJob[Result]) -> None:
         """Do a job in a thread: put its result into `results`, or its error into `errors`."""
+        video = job.video
         try:
-            results[job.video.video_id] = job.work(partial(board.tell, job.video))
+            results[video.video_id] = job.work(lambda frames: board.tell(video, frames))
         except (ProcessError, DiskError, OSError) as error:
-            errors.append(f"{job.video.video_id}: {error}")
+            errors.append(f"{video.video_id}: {error}")
         finally:
-            board.finish(job.video)
+            board.finish(video)
 
     if pending:
         board = _Board(label, [job.video for job in pending])
@@ -110,7 +110,8 @@ class _Board:
         self._frames = {video: 0 for video in videos}
         self._finished: list[Video] = []
         self._started = time.monotonic()
-        self.bar = Progress(label, sum(v.fps * v.duration for v in videos), "frames")
+        frames = sum(video.fps * video.duration for video in videos)
+        self.bar = Progress(label, frames, "frames")
         self.stopped = False
 
     def tell(self, video: Video, frames: int) -> None:

@@ -75,14 +75,8 @@ class FrameConverter:
             window: The part of the turned frame; None: the complete frame.
             turns: Number of quarter turns clockwise of the frame.
         """
-        # A turned frame is converted as it lies in the file, and the array is turned afterwards.
         if turns:
-            lying = np.empty_like(np.rot90(into, turns), order="C")
-            size = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
-            # The window that is passed on is not flipped: the flip follows, on the upright frame.
-            self.write(frame, lying, window and turned_back(window, size, turns))
-            upright = np.rot90(lying, -turns)
-            into[:] = upright[:, ::-1] if window and window.flipped else upright
+            self._write_turned(frame, into, window, turns)
             return
         height, width = into.shape[:2]
         if window is not None and (window.height, window.width) != (frame.height, frame.width):
@@ -99,6 +93,17 @@ class FrameConverter:
             cv2.flip(pixels, 1, into)
         else:
             into[:] = pixels
+
+    def _write_turned(
+        self, frame: av.VideoFrame, into: np.ndarray, window: Window | None, turns: int
+    ) -> None:
+        """Convert a frame as it lies in the file, and turn the result; arguments as for `write`."""
+        lying = np.empty_like(np.rot90(into, turns), order="C")
+        size = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
+        # The window that is passed on is not flipped: the flip follows, on the upright frame.
+        self.write(frame, lying, window and turned_back(window, size, turns))
+        upright = np.rot90(lying, -turns)
+        into[:] = upright[:, ::-1] if window and window.flipped else upright
 
     def _cut(self, frame: av.VideoFrame, window: Window) -> av.VideoFrame:
         """Cut the window out of a frame; the result shares its memory."""
