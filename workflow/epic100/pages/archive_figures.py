@@ -79,6 +79,7 @@ def plot_archive(
     table = table.rename(columns={"participant_id": "participant", "duration": "seconds"})
     states = dict.fromkeys(videos, LEFT_OUT) | {name: row.status for name, row in rows.items()}
     table["state"] = table["video_id"].map(states)
+
     # What is said above the figure.
     on_disk = table["state"].isin([OK, *BAD])
     shown = table["participant"].isin(table.loc[on_disk, "participant"])
@@ -89,11 +90,13 @@ def plot_archive(
     if not shown.all():
         absent = ", ".join(table.loc[~shown, "participant"].unique())
         hint += f" No row for participants without a video on disk: {absent}."
+
     # The blocks of a participant stand side by side: each begins where the one before it ends.
     drawn = table[shown]
     y, participants = pd.factorize(drawn["participant"])
     ends = drawn.groupby("participant")["seconds"].cumsum()
     drawn = drawn.assign(y=y, start=ends - drawn["seconds"])
+
     # Legend and axis take 1.3 inches, and each row takes 0.19.
     with drawing(path, title, hint, height=1.3 + 0.19 * max(len(participants), 6)) as figure:
         if drawn.empty:
@@ -129,19 +132,25 @@ def plot_close_up(
         dropped: The narration ids of dropped segments.
         path: The SVG file to write.
     """
+    # The segments of damaged videos, e.g. of the path "P01/P01_01.MP4".
     damaged = [name for name in videos if name in rows and rows[name].status in BAD]
-    # The segments of damaged videos, and how many of them each video loses.
     video_ids = segments["path"].map(lambda path: Path(path).stem)
     table = segments.assign(video=video_ids, dropped=segments["narration_id"].isin(set(dropped)))
     table = table[table["video"].isin(damaged)]
-    counts = table.groupby("video")["dropped"].agg(["sum", "size"]).reindex(damaged, fill_value=0)
-    shown = counts.sort_values("sum", ascending=False, kind="stable")[:CLOSE_UP_ROWS]
+    # How many segments each video has and loses.
+    counts = (
+        table.groupby("video")["dropped"].agg(["sum", "size"]).set_axis(["lost", "total"], axis=1)
+    )
+    counts = counts.reindex(damaged, fill_value=0)
+    shown = counts.sort_values("lost", ascending=False, kind="stable")[:CLOSE_UP_ROWS]
+
     # What is said above the figure.
     videos_are = "1 video is" if len(damaged) == 1 else f"{len(damaged)} videos are"
-    title = f"{videos_are} damaged or unreadable; {counts['sum'].sum():,} segments lost"
+    title = f"{videos_are} damaged or unreadable; {counts['lost'].sum():,} segments lost"
     hint = "Each row is a video; those that cost most are on top. Above its bar: its segments."
     if len(damaged) > CLOSE_UP_ROWS:
         hint += " Only the first rows are shown."
+
     # Legend and axis take 1.4 inches, and each row takes 0.34.
     with drawing(path, title, hint, height=1.4 + 0.34 * max(len(shown), LEAST_ROWS)) as figure:
         if shown.empty:
@@ -161,11 +170,9 @@ def plot_close_up(
             # A state is its own label; the other figure adds the number of videos.
             states[row.status] = row.status
         name_rows(axes, row_names, LEAST_ROWS)
-        kept, lost = (
-            Patch(color=GREEN, label="segment kept"),
-            Patch(color=ORANGE, label="segment dropped"),
-        )
-        _state_legend(figure, states, [kept, lost])
+        kept = Patch(color=GREEN, label="segment kept")
+        dropped_ones = Patch(color=ORANGE, label="segment dropped")
+        _state_legend(figure, states, [kept, dropped_ones])
 
 
 def annotated_segments(
@@ -205,7 +212,8 @@ def plot_lengths(segments: pd.DataFrame, names: ClassNames, path: str | os.PathL
     # The histogram and the axes take 3.6 inches, and each verb takes 0.2.
     with drawing(path, title, hint, height=3.6 + 0.2 * max(len(frequent), 6)) as figure:
         upper, lower = figure.subplots(2)
-        # The last bin must contain the longest segment in spite of rounding.
+
+        # The histogram. The last bin must contain the longest segment in spite of rounding.
         bins = np.geomspace(
             max(seconds.min(), 0.05),
             max(seconds.max(), 0.1) * 1.001,
@@ -224,6 +232,8 @@ def plot_lengths(segments: pd.DataFrame, names: ClassNames, path: str | os.PathL
             )
         upper.set(xlabel="length in seconds", ylabel="% of the split's segments")
         legend_on_top(figure)
+
+        # A bar and a dot for each verb.
         for row, verb in enumerate(frequent):
             lengths = labelled.loc[labelled["verb"] == verb, "seconds"]
             low, middle, high = lengths.quantile([0.25, 0.5, 0.75])

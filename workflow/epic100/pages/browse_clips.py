@@ -66,6 +66,7 @@ def make_clips(
         EpicError: The index of a video is missing, or the disk does not accept a clip; the latter
             is raised after all others are done.
     """
+    # A job for each video that has segments.
     clean_list = read_segments(segments)
     row_numbers_of_path = row_numbers_by(clean_list, "path")
     folder = Path(table).with_suffix("")
@@ -77,16 +78,24 @@ def make_clips(
             clips = _clips(clean_list.iloc[row_numbers], path, video_index, folder)
             jobs.append(ClipJob(video, path, video_index, clips, limits, cut))
     results, worked_count = complete(f"clips {folder.name}", jobs, threads, target=table)
-    files = {name: clip.target for job in jobs for name, clip in job.clips.items()}
-    for outdated in set(folder.glob("[!.]*.mp4")).difference(files.values()):
-        outdated.unlink(missing_ok=True)
     reasons = dict[str, str]()
-    for missing in results.values():
-        reasons |= missing
+    for reasons_of_video in results.values():
+        reasons.update(reasons_of_video)
+
+    # The table: a row for each segment, with its file, or the reason why it has none.
+    files = dict[str, Path]()
+    for job in jobs:
+        files.update({name: clip.target for name, clip in job.clips.items()})
     rows = []
     for name, file in files.items():
-        rows.append((name, "", reasons[name]) if name in reasons else (name, file.name, ""))
+        if name in reasons:
+            rows.append((name, "", reasons[name]))
+        else:
+            rows.append((name, file.name, ""))
     write_table(table, COLUMNS, rows)
+    # A file whose name begins with a dot is being written.
+    for outdated in set(folder.glob("[!.]*.mp4")).difference(files.values()):
+        outdated.unlink(missing_ok=True)
     for name, reason in reasons.items():
         log.warning(f"{name}: no clip: {reason}")
     log.info(
@@ -188,6 +197,7 @@ def place_clips(
     Returns:
         The numbers of the segments whose clips are there, and how many clips do not fit.
     """
+    # The clips of val, by the numbers of their segments. `right` is whether all runs are right.
     segments, videos = data["segments"], data["videos"]
     table = pd.DataFrame({"name": segments["id"], "right": True})
     table["participant"] = [videos["participant"][video] for video in segments["video"]]
@@ -196,12 +206,14 @@ def place_clips(
         table.loc[run["segment"], "right"] &= np.array(run["right"], bool)
     is_val = np.array(segments["split"]) == data["splits"].index(PREDICTED)
     table = table[is_val & table["source"].notna()]
+
     # The turn of a clip is its place among the participant's own: 0 for everybody's first clip.
     turn = table.groupby(["right", "participant"]).cumcount()
     # False comes before True, so wrong guesses are first.
     order = table.assign(turn=turn).sort_values(["right", "turn"], kind="stable")
     bytes_so_far = np.cumsum([source.stat().st_size for source in order["source"]])
     fitting = order[bytes_so_far <= max_mb * 10**6]
+
     for clip in fitting.itertuples():
         (target / clip.participant).mkdir(parents=True, exist_ok=True)
         link_or_copy(clip.source, target / clip.participant / f"{clip.name}.mp4")

@@ -78,11 +78,13 @@ def shown_runs(
         reduce: The config's `export: reduce:`.
     """
     runs = []
-    for name, home, is_own, path in zip(names, homes, own, predictions, strict=True):
-        folding = reduce if is_own else read_json(Path(home, "metrics.json"))["reduce"]
+    for number, home in enumerate(homes):
+        run_reduce = reduce
+        if not own[number]:
+            run_reduce = read_json(Path(home, "metrics.json"))["reduce"]
         # A timeline is in a folder of the run's folder, such as results/timeline/P01_01.tsv.
         tables = [table for table in timelines if Path(table).parent.parent == Path(home)]
-        runs.append(ShownRun(name, path, home, folding, tables))
+        runs.append(ShownRun(names[number], predictions[number], home, run_reduce, tables))
     return runs
 
 
@@ -124,15 +126,27 @@ def read_guesses(run: ShownRun, table: pd.DataFrame, classes: Mapping[str, int])
     }
     for task, scores in (("verb", verb), ("noun", noun)):
         # The scores are log-probabilities, float32 [predicted segments, classes].
-        rows = scores.numpy()[is_predicted]
-        best = np.argsort(rows, axis=1)[:, ::-1][:, :BEST]
+        log_probs = scores.numpy()[is_predicted]
+        best = np.argsort(log_probs, axis=1)[:, ::-1][:, :BEST]
         labels = segments[task].to_numpy()[is_predicted][:, None]
         columns[task] = best.ravel().tolist()
-        for name, chosen in ((f"{task}_p", best), (f"{task}_truth_p", labels)):
-            # A probability of 0.25 is written as 2500.
-            chances = UNIT * np.exp(np.take_along_axis(rows, chosen, axis=1))
-            columns[name] = chances.round().astype(int).ravel().tolist()
+        columns[f"{task}_p"] = _probabilities(log_probs, best)
+        columns[f"{task}_truth_p"] = _probabilities(log_probs, labels)
     return columns
+
+
+def _probabilities(log_probs: np.ndarray, classes: np.ndarray) -> list[int]:
+    """Write the probabilities of some classes of each segment, e.g. 0.25 as 2500 (`UNIT`).
+
+    Args:
+        log_probs: [N, all classes].
+        classes: The class ids of each segment, int64 [N, C].
+
+    Returns:
+        N x C numbers, the first segment's first.
+    """
+    chosen = np.take_along_axis(log_probs, classes, axis=1)
+    return (UNIT * np.exp(chosen)).round().astype(int).ravel().tolist()
 
 
 def gather(
@@ -188,16 +202,40 @@ def gather(
     Raises:
         EpicError: A file is wrong, or the predictions are not of these segments.
     """
+    # Class names, and the official lists. A list that the run does not have is empty.
     classes = reading["classes"]
-    names = read_class_names(
-        name_csvs, {key: path for key, path in lists.items() if key not in LISTS}
-    )
+    official: dict[str, list] = {key: [] for key in LISTS}
+    class_lists = {}
+    for key, path in lists.items():
+        if key in LISTS:
+            official[key] = read_list(path, key)
+        else:
+            class_lists[key] = path
+    names = read_class_names(name_csvs, class_lists)
+
+    # The segments. Their splits, videos and reasons are numbers; kept segments have the reason -1.
     table = _segments(annotations, dropped, videos, reading)
-    official = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}
-    video_numbers, video_ids = pd.factorize(table["video_id"])
-    # Segments that are kept get the number -1.
-    reason_numbers, reasons = pd.factorize(table["reason"].mask(table["reason"] == ""))
     splits = list(annotations)
+    video_numbers, video_ids = pd.factorize(table["video_id"])
+    reason_numbers, reasons = pd.factorize(table["reason"].mask(table["reason"] == ""))
+    segments = {
+        "id": table["narration_id"].tolist(),
+        "split": table["split"].map(splits.index).tolist(),
+        "video": video_numbers.tolist(),
+        "start": table["start_seconds"].round(2).tolist(),
+        "stop": table["stop_seconds"].round(2).tolist(),
+        "verb": table["verb"].tolist(),
+        "noun": table["noun"].tolist(),
+        "said": table["narration"].map(printable).tolist(),
+        "reason": reason_numbers.tolist(),
+    }
+
+    # The runs.
+    columns_of_runs = []
+    for run in runs:
+        columns = {"name": run.name, **read_guesses(run, table, classes)}
+        columns["timelines"] = _timelines(run.timelines, video_ids)
+        columns_of_runs.append(columns)
     return {
         "data": data,
         "call": call,
@@ -205,35 +243,16 @@ def gather(
         "unit": UNIT,
         "best": {task: min(BEST, classes[f"{task}s"]) for task in TASKS},
         "splits": splits,
-        **{
-            f"{task}s": [names(task, number) for number in range(classes[f"{task}s"])]
-            for task in TASKS
-        },
+        "verbs": [names("verb", class_id) for class_id in range(classes["verbs"])],
+        "nouns": [names("noun", class_id) for class_id in range(classes["nouns"])],
         "tail_verbs": official["tail_verbs"],
         "tail_nouns": official["tail_nouns"],
         "unseen": official["unseen_participants"],
         "reasons": [
             {"text": printable(text), "kind": printable(reason_type(text))} for text in reasons
         ],
-        "segments": {
-            "id": table["narration_id"].tolist(),
-            "split": [splits.index(split) for split in table["split"]],
-            "video": video_numbers.tolist(),
-            "start": table["start_seconds"].round(2).tolist(),
-            "stop": table["stop_seconds"].round(2).tolist(),
-            "verb": table["verb"].tolist(),
-            "noun": table["noun"].tolist(),
-            "said": [printable(narration) for narration in table["narration"]],
-            "reason": reason_numbers.tolist(),
-        },
-        "runs": [
-            {
-                "name": run.name,
-                **read_guesses(run, table, classes),
-                "timelines": _timelines(run.timelines, video_ids),
-            }
-            for run in runs
-        ],
+        "segments": segments,
+        "runs": columns_of_runs,
         "videos": _videos([videos[video_id] for video_id in video_ids], scans, table, page, root),
         "pages": _pages(page, runs),
     }
@@ -281,7 +300,9 @@ def _videos(
         page: The page to write; links are relative to its folder.
         root: Where the whole videos are, as for `find_files`.
     """
-    scan_rows = {row.video_id: row for path in scans for row in read_scan_table(path)}
+    scan_rows = {}
+    for path in scans:
+        scan_rows.update({row.video_id: row for row in read_scan_table(path)})
     last_stops = table.groupby("video_id")["stop_seconds"].max()
     files = links(page, find_files([video.path() for video in shown], root))
     rows = []
@@ -290,13 +311,14 @@ def _videos(
         length = row.pictures / row.fps if row.fps else video.duration
         # A segment may stop after the end of a truncated file, and the page must have room for it.
         seconds = round(max(length, last_stops[video.video_id]), 2)
+        remarks = [text for text in (row.reason, row.finding, row.caution) if text]
         rows.append(
             {
                 "id": video.video_id,
                 "participant": video.participant_id,
                 "seconds": seconds,
                 "state": row.status,
-                "why": printable("; ".join(filter(None, (row.reason, row.finding, row.caution)))),
+                "why": printable("; ".join(remarks)),
                 "damaged": _damaged_seconds(row, seconds),
                 "file": files.get(video.path()),
             }
@@ -338,6 +360,7 @@ def _timelines(tables: Sequence[PathLike], videos: Iterable[str]) -> list[list[l
         "noun": lambda text: int(text or -1),
         "probability": lambda text: float(text or 0),
     }
+    action_columns = ["start", "stop", "verb", "noun", "probability"]
     path_of_video = {Path(path).stem: path for path in tables}
     timelines: list[list[list[float]] | None] = []
     for name in videos:
@@ -346,6 +369,9 @@ def _timelines(tables: Sequence[PathLike], videos: Iterable[str]) -> list[list[l
             timelines.append(None)
             continue
         about = f"a timeline of the rule timeline; make it again with `snakemake -R {path}`"
-        rows = [[*row.values()] for row in read_own_table(path, parsers, about=about)]
-        timelines.append([row for what, *row in rows if what == "action"])
+        actions = []
+        for row in read_own_table(path, parsers, about=about):
+            if row["what"] == "action":
+                actions.append([row[column] for column in action_columns])
+        timelines.append(actions)
     return timelines

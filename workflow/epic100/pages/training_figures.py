@@ -30,6 +30,7 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
         history: From `read_epochs`.
         path: The SVG file to write.
     """
+    # What is said above the figure.
     seconds = history["seconds"].sum()
     title, hint = "No epoch was logged", ""
     if len(history):
@@ -43,20 +44,23 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
     validated = history[history["action_top1"].notna()]
     if len(validated):
         title += f"; {validated['action_top1'].iloc[-1]:.1f} % top-1 actions at the end"
-    # A single validation makes no curve. Each of the panels takes 2.5 inches.
+
+    # The panels. A single validation makes no curve. Each of the panels takes 2.5 inches.
     has_curve = len(validated) > 1
     panel_count = 4 if has_curve else 3
     with drawing(path, title, hint, height=2.5 * panel_count) as figure:
         if history.empty:
             say_nothing_to_show(figure, "results/training.tsv has no row")
             return
-        loss, rate, time, *accuracy = figure.subplots(panel_count)
-        for axes in accuracy:
+        panels = figure.subplots(panel_count)
+        loss, rate, time = panels[:3]
+        if has_curve:
+            accuracy = panels[3]
             for task, colour in TASK_COLOURS.items():
-                _draw_line(axes, validated, f"{task}_top1", colour, label=task)
-                _draw_line(axes, validated, f"{task}_top5", colour, linestyle=":", alpha=0.6)
-            axes.set(ylim=(0, 103))
-            title_and_legend(axes, "accuracy on val in %")
+                _draw_line(accuracy, validated, f"{task}_top1", colour, label=task)
+                _draw_line(accuracy, validated, f"{task}_top5", colour, linestyle=":", alpha=0.6)
+            accuracy.set(ylim=(0, 103))
+            title_and_legend(accuracy, "accuracy on val in %")
         _draw_line(loss, history, "loss", BLACK, label="train")
         if validated["val_loss"].notna().any():
             _draw_line(loss, validated, "val_loss", ORANGE, label="val")
@@ -65,7 +69,7 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
         _draw_line(rate, history, "lr", BLACK)
         rate.set(title="learning rate", ylim=(0, None))
         _draw_time(time, history)
-        for axes in (loss, rate, time, *accuracy):
+        for axes in panels:
             axes.grid(axis="both")
             axes.set(xlim=(0.5, len(history) + 0.5), xlabel="epoch")
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
