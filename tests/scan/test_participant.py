@@ -158,7 +158,7 @@ def test_the_progress_states_videos_and_speed(make_videos, monkeypatch):
     ],
 )
 def test_an_error_of_the_machine_fails_the_scan_after_the_other_videos(order, words, make_videos):
-    lab = make_videos(3)
+    lab = make_videos(2)
     lab.order(0, order)
     message = rf"P01\.tsv: not written, .* P01_01: .*{words}.* run again"
     with pytest.raises(EpicError, match=message):
@@ -168,7 +168,7 @@ def test_an_error_of_the_machine_fails_the_scan_after_the_other_videos(order, wo
     rows = lab.scan()
     # The row is about the file as it is now, and the order "cut" truncated it.
     expected = "damaged" if order == "cut" else "ok"
-    assert [row.status for row in rows] == [expected, "ok", "ok"]
+    assert [row.status for row in rows] == [expected, "ok"]
     assert lab.runs() == ["P01_01"]
 
 
