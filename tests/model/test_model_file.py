@@ -59,7 +59,6 @@ FIELDS = [field.name for field in dataclasses.fields(TrainedModel)]
             NOT_OURS,
             id="checkpoint of MMEngine",
         ),
-        pytest.param(saved({"format": "epic100 model 7"}), NOT_OURS, id="later format"),
         pytest.param(saved([1, 2]), NOT_OURS, id="list"),
         pytest.param(
             saved({"format": FORMAT}),

@@ -16,6 +16,7 @@ from epic100.base.torch_file import write_tensors
 from epic100.cli.program import main
 from epic100.scoring.submission import check, contradictions
 from epic100.scoring.submission_file import entries_of, read_submission, read_zip, write_zip
+from support.crafted import saved
 from support.made_up import IDS, SLS, M, N, V, make_entries, scores
 
 
@@ -91,34 +92,25 @@ TENSORS = {"verb_output": VERB, "noun_output": NOUN, "narration_id": IDS}
 ARRAYS = {key: np.asarray(value) for key, value in TENSORS.items()}
 
 
+LISTS = [entry | {"verb_output": entry["verb_output"].tolist()} for entry in make_entries()]
+ROWS = [{key: value[i] for key, value in ARRAYS.items()} for i in range(N)]
+OBJECTS = ARRAYS | {"narration_id": np.array(IDS, dtype=object)}
+
+
 @pytest.mark.parametrize(
-    "content",
+    "name, data",
     [
-        pytest.param(TENSORS, id="dict"),
-        pytest.param(
-            [entry | {"verb_output": entry["verb_output"].tolist()} for entry in make_entries()],
-            id="list",
-        ),
-        pytest.param(ARRAYS, id="dict of arrays"),
-        pytest.param(
-            ARRAYS | {"narration_id": np.array(IDS, dtype=object)}, id="as PySlowFast has it"
-        ),
-        pytest.param(
-            [{key: value[i] for key, value in ARRAYS.items()} for i in range(N)],
-            id="list of arrays",
-        ),
+        pytest.param("s.pkl", pickle.dumps(TENSORS), id="dict"),
+        pytest.param("s.pkl", pickle.dumps(LISTS), id="list"),
+        pytest.param("s.pkl", pickle.dumps(ROWS), id="list of arrays"),
+        pytest.param("s.pkl", pickle.dumps(OBJECTS), id="as PySlowFast has it"),
+        pytest.param("s.pkl", pickle.dumps(ARRAYS, protocol=2), id="pickle of Python 2"),
+        pytest.param("s.pt", saved(ARRAYS), id="pt file"),
     ],
 )
-def test_official_layouts_are_read_from_pickles(entries, tmp_path, content):
-    (tmp_path / "s.pkl").write_bytes(pickle.dumps(content))
-    assert_same(read_submission(tmp_path / "s.pkl"), entries)
-
-
-def test_old_pickles_and_pt_files_are_read(entries, tmp_path):
-    (tmp_path / "old.pkl").write_bytes(pickle.dumps(ARRAYS, protocol=2))
-    torch.save(ARRAYS, tmp_path / "s.pt")
-    for name in ("old.pkl", "s.pt"):
-        assert_same(read_submission(tmp_path / name), entries)
+def test_official_layouts_are_read(entries, tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    assert_same(read_submission(tmp_path / name), entries)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import torch
 from epic100.base.torch_file import write_tensors
 from epic100.cli.program import main
 from epic100.data.official_lists import LISTS
-from epic100.scoring.predictions import write_predictions
 from epic100.scoring.submission_file import build, write_zip
 from support.made_up import (
     OFFICIAL,
@@ -21,7 +20,6 @@ from support.made_up import (
     TAIL_VERBS,
     UNSEEN,
     official_case,
-    predictions,
     segment_list,
 )
 
@@ -140,12 +138,6 @@ def test_a_dump_of_avion_needs_the_train_csv(folder, capsys):
             lambda path: write_tensors(ENTRIES[2:], path),
             "missing: 2 segments (P0",
             id="segments are missing",
-        ),
-        pytest.param(
-            "a.pt",
-            lambda path: write_predictions(predictions(split="test"), path),
-            "split 'test'",
-            id="predictions of test",
         ),
         pytest.param(
             "a.pt",

@@ -64,21 +64,30 @@ def ranks() -> list[psutil.Process]:
     return found
 
 
-def test_two_processes_learn_what_one_learns(lab, tmp_path):
-    chosen = {"batch_size": 4, "epochs": 1, "options": PLAIN}
-    alone, results = (copy_results(lab, tmp_path / name) for name in ("one", "two"))
-    expected = run(lab, alone, **chosen)
-    train_in_two(lab, results, gpus=2, accumulate=2, **chosen)
+SHORT = {"batch_size": 4, "epochs": 1, "options": PLAIN}
+
+
+@pytest.fixture(scope="module")
+def learned_alone(lab, tmp_path_factory):
+    """The weights that one process learns with the settings `SHORT`."""
+    return run(lab, copy_results(lab, tmp_path_factory.mktemp("alone")), **SHORT)
+
+
+def assert_learned(expected, results):
+    """Check that a training has learned these weights but for rounding."""
     weights = load_model(results / "model.pth").state_dict
-    for key, tensor in expected.items():
-        torch.testing.assert_close(weights[key], tensor, rtol=0, atol=2e-6)
+    torch.testing.assert_close(dict(weights), expected, rtol=0, atol=2e-6)
 
 
-def test_two_nodes_meet_and_learn(lab, tmp_path):
+def test_two_processes_learn_what_one_learns(lab, learned_alone, tmp_path):
+    results = copy_results(lab, tmp_path)
+    train_in_two(lab, results, gpus=2, accumulate=2, **SHORT)
+    assert_learned(learned_alone, results)
+
+
+def test_two_nodes_meet_and_learn(lab, learned_alone, tmp_path):
     """Each node has its torchrun, as srun would start it."""
-    chosen = settings(batch_size=4, epochs=1, options=PLAIN, gpus=1, nodes=2)
-    alone, results = (copy_results(lab, tmp_path / name) for name in ("one", "two"))
-    expected = run(lab, alone, batch_size=4, epochs=1, options=PLAIN)
+    chosen, results = settings(gpus=1, nodes=2, **SHORT), copy_results(lab, tmp_path)
     placement = Placement("cpu", processes=2, nodes=2)
     request = results / "request"
     call = partial(train_here, settings=chosen, placement=placement, **job(lab, results))
@@ -91,9 +100,7 @@ def test_two_nodes_meet_and_learn(lab, tmp_path):
         subprocess.Popen([sys.executable, "-m", "torch.distributed.run", *words]) for _ in "12"
     ]
     assert [node.wait(300) for node in nodes] == [0, 0]
-    weights = load_model(results / "model.pth").state_dict
-    for key, tensor in expected.items():
-        torch.testing.assert_close(weights[key], tensor, rtol=0, atol=2e-6)
+    assert_learned(learned_alone, results)
 
 
 def test_two_stopped_and_killed_processes_end_equal(lab, tmp_path):
