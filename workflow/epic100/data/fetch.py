@@ -140,21 +140,23 @@ class _Download:
         Raises:
             EpicError, OSError: See `fetch`.
         """
-        # `failures` counts attempts in a row without progress, and `wrong` complete downloads with
-        # a wrong checksum. `furthest` is the largest size that the part had.
-        failures, wrong, furthest = 0, 0, self.file.tell()
+        # Attempts in a row without progress; and complete downloads with a wrong checksum.
+        failures, wrong_count = 0, 0
+        # The largest size that the part had, in bytes.
+        furthest = self.file.tell()
         started = time.monotonic()
         while True:
             if not self.checksum:
                 self._restart()
-            failure, wait = self._attempt(HOURS * 3600 - (time.monotonic() - started))
+            answer = self._attempt(HOURS * 3600 - (time.monotonic() - started))
+            failure = answer.failure
             if not failure:
                 # The server has nothing more to send.
                 actual = digest(self.file.name, self.checksum.algorithm) if self.checksum else None
                 if actual == self.checksum:
                     return
                 failure = f"{actual} of {self.file.tell()} bytes, expected {self.checksum}"
-                wrong += 1
+                wrong_count += 1
                 self._restart()
             size = self.file.tell()
             failures = 1 if size >= furthest + PROGRESS else failures + 1
@@ -162,9 +164,9 @@ class _Download:
             # The pause doubles with each failure. A random part of it is left out, so that clients
             # which failed together do not come back together.
             pause = min(PAUSE_SECONDS * 2 ** (failures - 1), MAX_PAUSE_SECONDS)
-            wait = max(pause * random.uniform(0.5, 1.0), wait)
+            wait = max(pause * random.uniform(0.5, 1.0), answer.wait_seconds)
             spent = time.monotonic() - started
-            if wrong >= WRONG_TRIES or failures >= TRIES or spent + wait > HOURS * 3600:
+            if wrong_count >= WRONG_TRIES or failures >= TRIES or spent + wait > HOURS * 3600:
                 raise EpicError(
                     f"{self.url}: {failure}; given up after attempt {failures} of {TRIES} without "
                     f"progress, {spent / 3600:.1f} of {HOURS:g} hours; {self.file.name} keeps "
@@ -174,15 +176,14 @@ class _Download:
             log.info(f"{self.target.name}: {failure}; once more from {size} bytes in {wait:.1f} s")
             time.sleep(wait)
 
-    def _attempt(self, seconds: float) -> tuple[str, float]:
+    def _attempt(self, seconds: float) -> "_Answer":
         """Request the missing bytes once, and append them to the part.
 
         Args:
             seconds: The time that the request may take.
 
         Returns:
-            The reason why the attempt failed, "" if the server has nothing more to send; and the
-            seconds to wait before the next one, infinite if it would fail too.
+            What came of the request. If it did not fail, the server has nothing more to send.
 
         Raises:
             OSError: The bytes cannot be written.
@@ -207,7 +208,7 @@ class _Download:
         begin_anew = (0, pycurl.E_WRITE_ERROR, pycurl.E_RANGE_ERROR, pycurl.E_FILESIZE_EXCEEDED)
         if answer.failure and answer.code in begin_anew:
             self._restart()
-        return answer.failure, answer.wait_seconds
+        return answer
 
     def _note(self, line: bytes) -> None:
         """Note a header of the answer."""
