@@ -113,7 +113,9 @@ def adopt(
     """
     model = model or published()[name]
     tensors = read_classifier_file(name, checkpoint, model)
-    # A head over verbs and nouns needs no pairs of val: its outputs cover all pairs anyway.
+
+    # The pairs of the model. A head over verbs and nouns needs no pairs of val: its outputs cover
+    # all pairs anyway.
     counts, val_counts = _count_pairs(train), _count_pairs(val)
     pairs = sorted(counts)
     if "pair" in output_sizes(model.heads, 1, VERBS, NOUNS):
@@ -126,11 +128,13 @@ def adopt(
                 f"{classes:,} classes; expected the official files of EPIC-KITCHENS-100 "
                 "(`annotations: train:` and `val:`), whole"
             )
+
     # The network of the recipe says which tensors are expected.
     sizes = output_sizes(model.heads, len(pairs), VERBS, NOUNS)
     config = _predicting_config(model, sum(sizes.values()))
     state = with_our_names(tensors, model) | joined_head(tensors, model, pairs)
     require_same_tensors(name, checkpoint, model, build(config["model"]), state)
+
     # The model file says where the model is from, and which metrics its authors report.
     reported = model.model_dump(include={"title", "verb", "noun", "action", "own_scores"})
     trained_on = {
@@ -191,20 +195,26 @@ def adopt_encoder(
             f"{name}: only AVION and LaViLa publish encoders without a classifier; adopt it "
             "without --encoder, and name the model file in `train: load_from:`"
         )
+
+    # The tensors of the encoder; the number of the others, by the part that they are of.
     tensors, _ = read_checkpoint(checkpoint)
-    state, left_out = {}, Counter[str]()
+    tensors_of_encoder, left_out = {}, Counter[str]()
     for key, value in tensors.items():
-        if beside := BESIDE_ENCODER.match(key):
-            left_out[beside[1]] += 1
+        other_part = BESIDE_ENCODER.match(key)
+        if other_part:
+            left_out[other_part[1]] += 1
         else:
-            state[key] = value
-    state = with_our_names(state, model)
+            tensors_of_encoder[key] = value
+    state = with_our_names(tensors_of_encoder, model)
+
+    # The embeddings of the time, [1, T, C], for clips of this number of frames.
     embedding = state.get("backbone.time_embed", torch.empty(1, 0, 0))
     published_frames = embedding.shape[1] if embedding.ndim == 3 else 0
     if published_frames not in (0, frames):
         # `interpolate` works on the last axis, so [1, T, C] is transposed before and after it.
         channels_first = embedding.float().transpose(1, 2)
         state["backbone.time_embed"] = F.interpolate(channels_first, size=frames, mode="linear").mT
+
     encoder = build({**network_config(model)["backbone"], "num_frames": frames})
     # The state has no classifier, so it is compared with the backbone alone, under its name.
     require_same_tensors(name, checkpoint, model, nn.ModuleDict({"backbone": encoder}), state)

@@ -103,6 +103,7 @@ def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
     if config.minikitchen:
         yield Line(OK, "videos", "and annotations are made by the demo")
         return
+    # The first file of each video is the one that is read.
     files = {video: archive.every_file[video.path()][0] for video in archive.needed}
     # Each file is checked once, since the disk of a cluster may take milliseconds for an answer.
     stats: dict[Path, os.stat_result] = {}
@@ -111,7 +112,6 @@ def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
             stats[file] = file.stat()
     on_disk = {video.video_id: file for video, file in files.items() if file in stats}
     yield from _unused_lines(archive, config)
-    first, *by_split = on_disk_lines(archive.needed, on_disk, settings.root)
     if not on_disk and not settings.download:
         yield Line(
             MISSING,
@@ -121,9 +121,11 @@ def archive_lines(config: Settings, archive: Archive) -> Iterator[Line]:
             "config, or set `videos: pattern:` or `download: true`",
         )
         return
+    texts = list(on_disk_lines(archive.needed, on_disk, settings.root))
     if settings.download and len(on_disk) < len(files):
-        first += "; the run fetches the others"
-    yield from (Line(OK, "videos", text) for text in (first, *by_split))
+        texts[0] += "; the run fetches the others"
+    for text in texts:
+        yield Line(OK, "videos", text)
     yield from _videos_with_two_files(archive)
     yield from _files_that_are_no_films(files, stats)
     yield from _films_of_one_size(stats)
@@ -160,13 +162,14 @@ def _unused_lines(archive: Archive, config: Settings) -> Iterator[Line]:
         if (is_of_sheet or not settings.subset) and not is_download:
             unused.append(path)
     if unused:
-        listed = [why_unused(path, archive.videos, settings.root) for path in unused[:SHOWN]]
-        more = f"; and {len(unused) - SHOWN} more" if len(unused) > SHOWN else ""
+        reasons = [why_unused(path, archive.videos, settings.root) for path in unused[:SHOWN]]
+        if len(unused) > SHOWN:
+            reasons.append(f"and {len(unused) - SHOWN} more")
         yield Line(
             NOTE,
             "videos",
             f"{settings.root}: {len(unused)} of its files are used by no row of {settings.sheet} "
-            f"({'; '.join(listed)}{more}): rename or copy them again, or add rows",
+            f"({'; '.join(reasons)}): rename or copy them again, or add rows",
         )
 
 
@@ -224,10 +227,12 @@ def _films_of_one_size(stats: Mapping[Path, os.stat_result]) -> Iterator[Line]:
             by_size[stat.st_size].append(file.as_posix())
     twins = [" and ".join(names) for names in by_size.values() if len(names) > 1]
     if twins:
-        more = f"; and {len(twins) - SHOWN} sizes more" if len(twins) > SHOWN else ""
+        shown = twins[:SHOWN]
+        if len(twins) > SHOWN:
+            shown.append(f"and {len(twins) - SHOWN} sizes more")
         yield Line(
             NOTE,
             "videos",
-            f"of one size to the byte: {'; '.join(twins[:SHOWN])}{more}: is it one film under two "
+            f"of one size to the byte: {'; '.join(shown)}: is it one film under two "
             "ids? The segments of one of them would be cut from the other's film",
         )

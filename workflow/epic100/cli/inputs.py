@@ -168,17 +168,20 @@ def _contents(files: InputFiles, config: Settings, archive: Archive) -> list[Lin
         return []
     if importlib.util.find_spec("pandas") is None:
         return [Line(NOTE, "annotations", "are read by the jobs, whose packages are not here")]
+
     # The lines depend on these values. All of them are written as text in one way only.
-    states = [(os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in models]
+    states_of_models = [(os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in models]
     of_config = (config.annotation_arguments, config.export.reduce)
     of_sheet = (archive.videos, archive.chosen)
-    question = repr((own_version(), files, files.digests, states, of_config, of_sheet))
-    fingerprint = hashlib.sha256(question.encode()).hexdigest()
+    decisive = (own_version(), files, files.digests, states_of_models, of_config, of_sheet)
+    fingerprint = hashlib.sha256(repr(decisive).encode()).hexdigest()
+
     # Without stored lines, or with a damaged file of them, the inputs are read.
     with contextlib.suppress(ValueError, OSError, TypeError, KeyError):
         stored = read_json(STORED_LINES)
         if stored["question"] == fingerprint:
             return [Line(*texts) for texts in stored["lines"]]
+
     # These modules import pandas, which takes half a second. Most calls have returned above.
     from epic100.cli.input_tables import model_lines, table_lines
 

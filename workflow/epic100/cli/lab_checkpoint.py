@@ -128,6 +128,7 @@ def migrate_model(
     """
     weights, meta = read_checkpoint(checkpoint)
     require_finite(checkpoint, weights)
+
     # The config of the option, or else the one in the checkpoint, becomes one for `predict`.
     if config:
         where, lab_config = str(config), read_config(config)
@@ -137,6 +138,7 @@ def migrate_model(
     else:
         raise EpicError(f"{checkpoint}: holds no config of MMAction2 1.x; give it with --config")
     predict_config, notes = predicting_config(lab_config, where)
+
     # Model, steps, pairs and weights must fit together. Only the model without keys that would load
     # files is used of these results.
     cleaned = clean_model(predict_config["model"], where)
@@ -149,12 +151,14 @@ def migrate_model(
         )
     build_untrusted(cleaned, weights, where, checkpoint)
     predict_config["model"] = cleaned.spec
-    # Without counts, all pairs are equally likely.
+
+    # The model file. Without counts, all pairs are equally likely.
     segments, prior = None, "no count, all alike"
+    pairs_with_counts = [(verb, noun, 1) for verb, noun in pairs]
     if counts:
         segments = counts.total()
         prior = f"the {segments} segments of the train list"
-    pairs_with_counts = [(verb, noun, counts[verb, noun] if counts else 1) for verb, noun in pairs]
+        pairs_with_counts = [(verb, noun, counts[verb, noun]) for verb, noun in pairs]
     trained_on = {
         "split": "train",
         "segments": segments,
@@ -331,11 +335,14 @@ def read_pair_order(path: str | os.PathLike) -> list[Pair]:
         raise EpicError(f"{path}: cannot be read as text ({error}); expected {expected}") from error
     pairs: list[Pair] = []
     for number, line in enumerate(lines, start=1):
+        # e.g. "0, 12" -> "0", "12"
         fields = re.split(r"[\s,;]+", line.strip())
-        if fields == [""] or (not pairs and not any(field.isdigit() for field in fields)):
-            continue  # The line is empty or a header.
-        class_ids = [class_id for class_id in map(whole_number, fields) if class_id is not None]
-        if len(fields) != 2 or len(class_ids) != 2:
+        is_header = not pairs and not any(field.isdigit() for field in fields)
+        if fields == [""] or is_header:
+            continue
+        # A field that is no number becomes None.
+        class_ids = [whole_number(field) for field in fields]
+        if len(class_ids) != 2 or class_ids[0] is None or class_ids[1] is None:
             raise EpicError(f"{path}: line {number}: {line.strip()[:80]!r}; expected {expected}")
         pairs.append((class_ids[0], class_ids[1]))
     if not pairs:

@@ -31,12 +31,16 @@ def score(options: argparse.Namespace) -> int:
         head = {"file": str(options.file), "segments": len(labels.ids)}
         print(json.dumps(head | metrics, indent=2))
         return 0
+
+    # The table. A column of numbers is 8 wide, and the names of the rows take 16.
     print(f"{options.file}: {len(labels.ids)} segments of val, percent")
     cells = {key: "-" if value is None else f"{value:.2f}" for key, value in metrics.items()}
     print(f"{'':16}" + "".join(f"{task:>8}" for task in TASKS))
     for group, k in (("overall", 1), ("overall", 5), ("unseen", 1), ("tail", 1)):
-        row = [cells[f"{group}_{task}_accuracy_at_{k}"] for task in TASKS]
-        print(f"{group:10}top-{k} " + "".join(f"{cell:>8}" for cell in row))
+        row = f"{group:10}top-{k} "
+        for task in TASKS:
+            row += f"{cells[f'{group}_{task}_accuracy_at_{k}']:>8}"
+        print(row)
     if ACTION_HEAD in cells:
         print(f"by the model's own scores of actions, top-1: {cells[ACTION_HEAD]}")
     return 0
@@ -92,19 +96,29 @@ def _print_group(
         videos: Number of each segment's video.
         drawn: The result of `draw_videos`.
     """
+    # The cells of each row, by the name of the row. A column is of a task.
     rows: dict[str, list[str]] = {group: [*TASKS], "segments": [], "A": [], "B": [], "B - A": []}
     for task in TASKS:
-        mask = members[task]
-        of_first, of_second = first[f"{task}_at_1"] & mask, second[f"{task}_at_1"] & mask
-        rows["segments"].append(str(mask.sum()))
-        rows["A"].append(_accuracy(of_first.sum(), mask.sum()))
-        rows["B"].append(_accuracy(of_second.sum(), mask.sum()))
+        is_member = members[task]
+        right_of_a = first[f"{task}_at_1"] & is_member
+        right_of_b = second[f"{task}_at_1"] & is_member
+        rows["segments"].append(str(is_member.sum()))
+        rows["A"].append(_accuracy(right_of_a.sum(), is_member.sum()))
+        rows["B"].append(_accuracy(right_of_b.sum(), is_member.sum()))
         change = difference(
-            by_video(of_first, videos), by_video(of_second, videos), by_video(mask, videos), drawn
+            by_video(right_of_a, videos),
+            by_video(right_of_b, videos),
+            by_video(is_member, videos),
+            drawn,
         )
-        rows["B - A"].append("-" if change is None else f"{change.points:+.2f}")
-        if change and change.interval:
-            rows["B - A"][-1] += " ({:+.2f} to {:+.2f})".format(*change.interval)
+        cell = "-"
+        if change:
+            cell = f"{change.points:+.2f}"
+            if change.interval:
+                low, high = change.interval
+                cell += f" ({low:+.2f} to {high:+.2f})"
+        rows["B - A"].append(cell)
+
     print()
     for name, cells in rows.items():
         print((f"{name:<10}" + "".join(f"{cell:<28}" for cell in cells)).rstrip())
@@ -115,7 +129,8 @@ def _accuracy(right: int, segments: int) -> str:
     if not segments:
         return "-"
     accuracy = 100 * right / segments
-    return "{:.2f} ({:.2f} to {:.2f})".format(accuracy, *wilson(accuracy, segments))
+    low, high = wilson(accuracy, segments)
+    return f"{accuracy:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _labels_and_arguments(options: argparse.Namespace) -> tuple[LabelTable, dict[str, Any]]:
@@ -128,7 +143,9 @@ def _labels_and_arguments(options: argparse.Namespace) -> tuple[LabelTable, dict
         The labels of the official CSV; or of the run's own list of segments, if the run uses a
         subset of the CSV. Then the keyword arguments.
     """
-    config, folder = layered_settings(options.configfile, options.directory), options.directory
+    config = layered_settings(options.configfile, options.directory)
+    folder = options.directory
+    # The files with the segments of val and of train.
     val, train = folder / config.annotations.val, folder / config.annotations.train
     if options.annotations:
         # The train CSV is expected in the folder of the CSV that the option names.
@@ -138,6 +155,8 @@ def _labels_and_arguments(options: argparse.Namespace) -> tuple[LabelTable, dict
         # A run on a subset of the CSV has its segments in a list.
         if config.videos.subset:
             val = folder / "results/segments/val.txt"
+
+    # The official lists. Those that the config does not name are in the folder of the train CSV.
     named = config.evaluate.model_dump(exclude_none=True)
     lists = find_lists(train, {key: str(folder / path) for key, path in named.items()})
     sizes = (config.classes.verbs, config.classes.nouns)
@@ -161,10 +180,13 @@ def check_submission(options: argparse.Namespace) -> int:
         lines = str(error).splitlines()
     for line in lines:
         print(line)
+
+    # The last line goes to stderr, so that stdout has the problems alone.
     count = sum(not line.startswith(HINT) for line in lines)
-    verdict = f"{count} {'problem' if count == 1 else 'problems'}" if count else "ok"
-    size = f" ({options.file.stat().st_size / 2**20:.1f} MiB)" if options.file.is_file() else ""
-    print(f"{options.file}: {verdict}{size}", file=sys.stderr)
+    verdict = {0: "ok", 1: "1 problem"}.get(count, f"{count} problems")
+    if options.file.is_file():
+        verdict += f" ({options.file.stat().st_size / 2**20:.1f} MiB)"
+    print(f"{options.file}: {verdict}", file=sys.stderr)
     return 1 if count else 0
 
 

@@ -56,6 +56,7 @@ def where_am_i(
             f"{here}: no folder of a project: it has no {', '.join(places)}; cd to yours, or name "
             "it with --directory, or your config with --configfile",
         )
+
     # The config files of the run that made the results.
     home = _home(config)
     try:

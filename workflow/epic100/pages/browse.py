@@ -106,10 +106,11 @@ def add_film(
     files = page.parent / FILES
     data = _film_data(os.path.relpath(film, page.parent), timeline, lacks)
     write_text(files / f"{film.stem}{DATA}", as_script(data | {"name": film.stem, "names": names}))
-    # Another process may add a film between the list and its writing.
-    listed = None
-    while listed != (found := sorted(path.name for path in files.glob(f"*{DATA}"))):
-        listed = found
+    # Another process may add a film between the list and its writing, so it is written until it is
+    # complete.
+    written = None
+    while written != (found := sorted(path.name for path in files.glob(f"*{DATA}"))):
+        written = found
         write_text(files / "films.js", as_script([name.removesuffix(DATA) for name in found]))
     _write_site(page, "film.html", FILM_SCRIPTS, files)
 
@@ -150,9 +151,11 @@ def _clip_row(clip: Mapping[str, Any]) -> list[Any]:
     row = [clip["start"]]
     for key in ("actions", "verbs", "nouns"):
         if key in clip:
-            # The page has the names of the classes.
-            guesses = [{k: v for k, v in guess.items() if k != "name"} for guess in clip[key]]
-            row.append([[*guess.values()] for guess in guesses])
+            guesses = []
+            for guess in clip[key]:
+                # The page has the names of the classes.
+                guesses.append([value for name, value in guess.items() if name != "name"])
+            row.append(guesses)
     return row
 
 

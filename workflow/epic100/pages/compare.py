@@ -157,12 +157,16 @@ def _read_run(folder: Path, labels: LabelTable, classes: Mapping[str, int]) -> R
         folder / "predictions/val.pt", labels, reduce=metrics["reduce"], sizes=sizes
     )
     right = _counts({task: correct[f"{task}_at_1"] for task in TASKS}, labels)
+    # By dotted key, e.g. {"train": {"epochs": 8}} -> {"train.epochs": 8}. There is no row if the
+    # run's settings are not known.
     settings = {}
-    for section in pd.json_normalize(metrics.get("settings", {})).to_dict("records"):
-        for key, value in section.items():
+    for values in pd.json_normalize(metrics.get("settings", {})).to_dict("records"):
+        for key, value in values.items():
             if value is not None:
                 settings[str(key)] = value if isinstance(value, str) else json.dumps(value)
-    history = read_epochs(folder / FILE) if (folder / FILE).is_file() else None
+    history = None
+    if (folder / FILE).is_file():
+        history = read_epochs(folder / FILE)
     name = DEFAULT if folder.as_posix() == RESULTS else folder.name
     return Run(name, folder, metrics, settings, right, history)
 
@@ -225,7 +229,8 @@ def write_table(comparison: Comparison, path: str | os.PathLike) -> None:
         path: results/compare.tsv.
     """
     runs, key = comparison.runs, "overall_action"
-    table = pd.DataFrame([run.metrics for run in runs])[["segments", "predicted", *METRICS]]
+    metrics = pd.DataFrame([run.metrics for run in runs])
+    table = metrics[["segments", "predicted", *METRICS]].copy()
     table.insert(0, "run", [run.name for run in runs])
     # The first run has no change, and a change may have no interval. These cells become `-`.
     columns = ["action_change", "low_over_videos", "high_over_videos"]
@@ -234,7 +239,8 @@ def write_table(comparison: Comparison, path: str | os.PathLike) -> None:
         first, second = runs[0].right[key], run.right[key]
         change = difference(first, second, comparison.sizes[key], comparison.drawn)
         if change:
-            table.loc[place, columns] = change.points, *(change.interval or (np.nan, np.nan))
+            low, high = change.interval or (np.nan, np.nan)
+            table.loc[place, columns] = change.points, low, high
     table["time"] = [run.cost for run in runs]
     for name, values in what_differs(runs).items():
         # A line break or a tab in a value would break the table.
@@ -327,17 +333,19 @@ def _panel(title: str, column: str, runs: list[Run]) -> dict[str, Any] | None:
             curves[place] = run.history.set_index("epoch")[column].dropna()
     if not curves:
         return None
+    # The x axis ends at the last epoch, and the y axis at its last tick. If all values are 0, it
+    # ends at 1.
     every_value = pd.concat(curves.values())
-    last = every_value.index.max()
-    # If all values are 0, the axis ends at 1.
-    highest = every_value.max() or 1
-    ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(0, highest)
-    x_ticks = MaxNLocator(8, integer=True).tick_values(0, last)
+    last_epoch = every_value.index.max()
+    y_ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(0, every_value.max() or 1)
+    top = y_ticks[-1]
+    x_ticks = MaxNLocator(8, integer=True).tick_values(0, last_epoch)
+    x_ticks = x_ticks[x_ticks <= last_epoch]
     return {
         "title": title,
-        "lines": {place: _points(values, last, ticks[-1]) for place, values in curves.items()},
-        "x": [(SIZE * tick / last, f"{tick:g}") for tick in x_ticks if tick <= last],
-        "y": [(SIZE * tick / ticks[-1], f"{tick:g}") for tick in ticks],
+        "lines": {place: _points(values, last_epoch, top) for place, values in curves.items()},
+        "x": [(SIZE * tick / last_epoch, f"{tick:g}") for tick in x_ticks],
+        "y": [(SIZE * tick / top, f"{tick:g}") for tick in y_ticks],
     }
 
 
