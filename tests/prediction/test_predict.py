@@ -58,7 +58,11 @@ def own(lab, tmp_path):
     "settings",
     [
         pytest.param({"workers": 3}, id="three loader workers"),
-        pytest.param({"device": "cpu", "gpus": 2, "workers": 1}, id="two processes"),
+        pytest.param(
+            {"device": "cpu", "gpus": 2, "workers": 1},
+            marks=pytest.mark.thorough,
+            id="two processes",
+        ),
         pytest.param({"batch_size": 1}, id="segments one by one"),
         pytest.param({"batch_size": 16}, id="all segments of a video at once"),
     ],

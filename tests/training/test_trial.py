@@ -116,6 +116,7 @@ HEAD = {
             {"options": {"model.cls_head": HEAD}},
             GROWING,
             ['Unexpected key(s) in state_dict: "cls_head.late'],
+            marks=pytest.mark.thorough,
             id="a model that cannot be predicted with",
         ),
         pytest.param(
