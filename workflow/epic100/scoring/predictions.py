@@ -327,11 +327,12 @@ def average(members: Sequence[Predictions]) -> Predictions:
             )
 
     # The joint table has every pair once, with the largest of its counts.
-    counts: dict[tuple[int, int], int] = {}
-    for predictions in members:
-        for verb, noun, count in predictions.pairs:
-            counts[verb, noun] = max(count, counts.get((verb, noun), 0))
-    column_of_pair = {pair: column for column, pair in enumerate(counts)}
+    pair = ["verb", "noun"]
+    tables = [
+        pd.DataFrame(predictions.pair_table.numpy(), columns=[*pair, "count"])
+        for predictions in members
+    ]
+    counts = pd.concat(tables).groupby(pair, sort=False)["count"].max()
 
     # Sums of probabilities. Models may have the segments in different orders; all rows follow the
     # first model.
@@ -339,9 +340,9 @@ def average(members: Sequence[Predictions]) -> Predictions:
     num_classes = first.num_verbs + first.num_nouns
     class_sum = torch.zeros(len(first.narration_ids), num_classes, dtype=torch.float64)
     has_heads = any(predictions.verb_log_probs is not None for predictions in members)
-    for predictions in members:
+    for predictions, table in zip(members, tables, strict=True):
         rows = rows_of(first.narration_ids, predictions.narration_ids)
-        columns = [column_of_pair[verb, noun] for verb, noun, _ in predictions.pairs]
+        columns = counts.index.get_indexer(table.set_index(pair).index)
         pair_sum[:, columns] += predictions.log_probs[rows].double().exp()
         if has_heads:
             class_sum += torch.cat(marginals(predictions), dim=1)[rows].double().exp()
@@ -355,7 +356,7 @@ def average(members: Sequence[Predictions]) -> Predictions:
         split=first.split,
         narration_ids=first.narration_ids,
         log_probs=_log_mean(pair_sum, len(members)),
-        pairs=[(*pair, count) for pair, count in counts.items()],
+        pairs=list(counts.reset_index().itertuples(index=False, name=None)),
         num_verbs=first.num_verbs,
         num_nouns=first.num_nouns,
         trained_on=_trained_on([predictions.trained_on for predictions in members]),
