@@ -280,16 +280,15 @@ def _translate(
     sampling step is taken for one that opens a video. An unknown step just after it is taken for
     one that decodes, if `Decode` is in its name. Each of these steps gets a note.
     """
-    sampler_position = next(
-        (position for position, step in enumerate(steps) if step["type"] in SAMPLERS), -1
-    )
+    samplers = [position for position, step in enumerate(steps) if step["type"] in SAMPLERS]
     translated, notes = [], []
     for position, step in enumerate(steps):
         step_type = name = step["type"]
-        if name not in OURS and position == sampler_position - 1:
+        # Number of steps from the sampling step to this one; None without a sampling step.
+        distance = position - samplers[0] if samplers else None
+        if name not in OURS and distance == -1:
             step_type = OPENERS[0]  # Any step that opens a video becomes the same step of ours.
-        # Without a sampling step, its position is -1, so the first step would be just after it.
-        elif name not in OURS and position == sampler_position + 1 > 0 and "Decode" in name:
+        elif name not in OURS and distance == 1 and "Decode" in name:
             step_type = DECODERS[0]
         if step_type != name:
             notes.append(f"{name} was taken for the lab's own {step_type}")
