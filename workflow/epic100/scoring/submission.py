@@ -194,18 +194,20 @@ def contradictions(sls: Mapping[str, int], trained_on: Mapping[str, Any]) -> lis
     """
     pt, tl, td = sls["pt"], sls["tl"], sls["td"]
     weights, split = trained_on.get("load_from"), str(trained_on.get("split"))
+    defects = []
+    if not weights and pt != 0:
+        defects.append(f"pt is {pt}, but the model was trained from scratch: 0")
+    if weights and pt == 0:
+        defects.append(f"pt is 0, but training started from {weights}: 2 for Kinetics weights")
     of_video = any(word in str(weights).lower() for word in VIDEO_DATA)
+    if of_video and pt == 1:
+        defects.append(f"pt is 1 (images only), but {weights} learned from videos: 2")
+    if tl < 3:
+        defects.append(f"tl is {tl}, but start and end of each segment were used: 3")
     true_td = {"train": 3, "trainval": 4}.get(split, td)
-    sentences = {
-        f"pt is {pt}, but the model was trained from scratch: 0": not weights and pt != 0,
-        f"pt is 0, but training started from {weights}: 2 for Kinetics weights": (
-            weights and pt == 0
-        ),
-        f"pt is 1 (images only), but {weights} learned from videos: 2": of_video and pt == 1,
-        f"tl is {tl}, but start and end of each segment were used: 3": tl < 3,
-        f"td is {td}, but the model was trained on {split}: {true_td}": td != true_td,
-    }
-    return [f"export: sls: {sentence}" for sentence, is_wrong in sentences.items() if is_wrong]
+    if td != true_td:
+        defects.append(f"td is {td}, but the model was trained on {split}: {true_td}")
+    return [f"export: sls: {defect}" for defect in defects]
 
 
 def prior_words(ids: Sequence[str], total: int, dropped: str | os.PathLike, split: str) -> str:
