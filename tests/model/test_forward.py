@@ -5,10 +5,10 @@ from functools import partial
 
 import pytest
 import torch
-from mmaction.models import Recognizer3D
 from torch.nn.modules.module import register_module_forward_hook
 
 from epic100.model import forward
+from epic100.model.mmaction_import import models
 from epic100.model.model_file import load_model
 from epic100.prediction.timeline_model import ModelInUse
 from epic100.prediction.whole_videos import make_timelines
@@ -48,9 +48,11 @@ def test_all_passes_compute_in_the_precision_of_the_recipe(
 
     scores = partial(call_and_note, forward.scores_of_views)
     for method, pass_name in (("train_step", "step"), ("val_step", "validation")):
-        noting = partial(call_and_note, getattr(Recognizer3D, method), pass_name)
+        noting = partial(call_and_note, getattr(models.Recognizer3D, method), pass_name)
         monkeypatch.setattr(
-            Recognizer3D, method, lambda self, *args, of=noting, **kwargs: of(self, *args, **kwargs)
+            models.Recognizer3D,
+            method,
+            lambda self, *args, of=noting, **kwargs: of(self, *args, **kwargs),
         )
     results = copy_results(lab, tmp_path, segments=4)
     run(lab, results, epochs=1, precision=precision, validate={"segments": 2})
