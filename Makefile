@@ -28,7 +28,8 @@ test: $(DEV) ## Linters, and the tests of what a change can break: eight minutes
 	$(BIN)/python tests/tools/side_by_side.py lint tests $(PARALLEL)
 
 test-slow: $(DEV) ## Every kind of a fault, Slurm, attacks, all models
-	$(BIN)/python tests/tools/side_by_side.py thorough slurm $(PARALLEL)
+	$(BIN)/python tests/tools/side_by_side.py $(PARTS) $(PARALLEL)
+test-slow: PARTS := thorough slurm
 
 test-all: $(DEV) ## All tests, the weekly ones too: the wheel, the docs site, three demos
 	$(BIN)/python tests/tools/side_by_side.py lint all slurm snakemake $(PARALLEL)
