@@ -49,6 +49,14 @@ def test_a_segment_without_seconds_is_timed_by_its_frames(rule, stop):
     assert found.min() >= 500 and found.max() < 50 * max(stop, 10.02)
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_frames_beyond_the_segment_become_its_first_and_last(rule):
+    segment = sample("P01_01", 10.0, 12.0, fps=50.0)
+    longer = {**segment, "start_seconds": 5.0, "stop_seconds": 17.0}
+    found = PublishedFrames(**{**STEPS[rule], "num_clips": 10}).transform(longer)["frame_inds"]
+    assert (found.min(), found.max()) == (500, 599)
+
+
 def test_an_unknown_rule_is_rejected():
     with pytest.raises(EpicError, match="rule is 'tsm'; expected one of avion, lavila, slowfast, "):
         PublishedFrames("tsm", clip_len=8)
