@@ -20,6 +20,7 @@ from epic100.pages.archive_figures import (
 )
 from epic100.pages.examples import by_class
 from epic100.pages.figure_style import (
+    PALE,
     SKY,
     VERMILION,
     drawing,
@@ -270,6 +271,15 @@ def test_the_archive_is_counted_by_state_of_the_videos(svg):
     states = {"ok (1)", "damaged (1)", "unreadable (1)", "missing (1)"}
     assert states | {"P01", "P02", "minutes of video"} <= set(texts)
     assert "P03" not in texts and hint.endswith(" without a video on disk: P03.")
+
+
+def test_each_video_begins_where_the_one_before_it_ends(svg):
+    plot_archive(VIDEOS, SCANNED, svg)
+    # P01_101 is undamaged, and P01_102 is damaged.
+    (_, first_end), (second_begin, _) = (
+        ends_of_bar(svg.read_text(), colour.lower()) for colour in (PALE, SKY)
+    )
+    assert first_end == second_begin
 
 
 def test_an_archive_without_a_video_still_has_a_figure(svg):

@@ -1,6 +1,7 @@
 """What a lab gives away of a run: the model card."""
 
 import json
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def test_the_model_card_has_accuracies_drops_files_recipe_versions_and_license(r
         "| pair table | pairs.tsv | `",
         "- optimizer: AdamW",
         "- start: weights.pth",
-        "- torch ",
+        f"- torch {version('torch')}",
         "- seed: 0",
         "no commercial use",
     )

@@ -274,6 +274,10 @@ def test_the_background_score_tells_gaps_from_segments():
     scores = Background("", "", weights, bias).scores(rows[1::2])
     _, gaps_found, segments_kept = best_threshold(scores, gaps[1::2])
     assert gaps_found > 0.9 and segments_kept > 0.9
+    # The bias is learned without decay, so the mean over both types is that of the labels.
+    learned = Background("", "", weights, bias).scores(rows[::2])
+    means = learned[gaps[::2]].mean(), learned[~gaps[::2]].mean()
+    assert np.mean(means) == pytest.approx(0.5, abs=0.01)
 
 
 def test_the_best_threshold_is_in_the_middle_between_gaps_and_segments():
