@@ -275,11 +275,12 @@ def test_the_archive_is_counted_by_state_of_the_videos(svg):
 
 def test_each_video_begins_where_the_one_before_it_ends(svg):
     plot_archive(VIDEOS, SCANNED, svg)
-    # P01_101 is undamaged, and P01_102 is damaged.
-    (_, first_end), (second_begin, _) = (
-        ends_of_bar(svg.read_text(), colour.lower()) for colour in (PALE, SKY)
-    )
-    assert first_end == second_begin
+    text = svg.read_text()
+    # P01_101 is undamaged, and P01_102, the last one of its row, is damaged.
+    _, first_end = ends_of_bar(text, PALE.lower())
+    begin, end = ends_of_bar(text, SKY.lower())
+    assert begin == first_end
+    assert end < float(re.search(r'viewBox="0 0 ([\d.]+)', text)[1])
 
 
 def test_an_archive_without_a_video_still_has_a_figure(svg):
