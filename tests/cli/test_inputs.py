@@ -11,6 +11,7 @@ from unittest.mock import patch
 import pandas as pd
 import pytest
 
+from epic100.base.disk import digest
 from epic100.cli import start
 from epic100.cli.input_videos import NOTE, Line, archive_lines, find_archive
 from epic100.cli.inputs import STORED_LINES, InputFiles, read_inputs
@@ -212,3 +213,26 @@ def test_a_call_outside_a_project_is_told_first(folder, texts, here, monkeypatch
 )
 def test_official_checksums_are_of_official_annotations(config, is_official):
     assert bool(InputFiles.of(read_settings(config)).pins) == is_official
+
+
+@pytest.mark.parametrize(
+    "official, told",
+    [
+        pytest.param(["train", "val"], "ok are the official files", id="all are official"),
+        pytest.param(
+            ["train"],
+            f"note not the official files, by their checksums, as others are: {VAL};",
+            id="one is edited",
+        ),
+        pytest.param([], "", id="none is official"),
+    ],
+)
+def test_official_files_are_known_by_their_checksums(official, told):
+    config = layered_settings(["config.yaml"])
+    files = InputFiles.of(config)
+    pins = dict(files.pins)
+    for split in official:
+        pins[split] = replace(pins[split], checksum=digest(files.csvs[split], "sha256"))
+    lines = read_inputs(config, replace(files, pins=pins), find_archive(config))
+    found = [f"{line.state} {line.words}" for line in lines if "official files" in line.words]
+    assert [line[: len(told)] for line in found] == ([told] if told else [])
