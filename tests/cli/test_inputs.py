@@ -222,9 +222,7 @@ def test_official_checksums_are_of_official_annotations(config, is_official):
         pytest.param([], ["ok are the official files, by their checksums"], id="none is edited"),
         pytest.param(
             ["val"],
-            [
-                f"note not the official files, by their checksums, as others are: {VAL}; expected if "
-            ],
+            [f"note not the official files, by their checksums, as others are: {VAL}; expected"],
             id="one is edited",
         ),
         pytest.param(["train", "val", *LISTS], [], id="all are edited"),
