@@ -17,6 +17,7 @@ from epic100.base.disk import WatchedFile
 from epic100.base.errors import DiskError
 from epic100.scan.h264 import parse_sps
 from epic100.scan.nal import Bits, SetRecord, escaped
+from epic100.video import packets
 from epic100.video.index import VideoIndex
 from epic100.video.packets import read_packets
 from epic100.video.reader import FrameError, SharedCaches, VideoReader
@@ -183,6 +184,19 @@ def test_after_an_error_of_the_disk_the_next_read_opens_the_file_anew(video, ind
     # A thread of another test may open other files.
     paths = [call.args[0] for call in opening.call_args_list]
     assert paths.count(str(video)) == 1
+
+
+def test_neighbouring_packets_are_read_at_once_up_to_a_limit(video, index, monkeypatch):
+    # The last group begins with the last of three key frames, and is the end of the file.
+    sizes = index.packets["size"][index.keys[-1] :]
+    frames = range(index.frames - 10, index.frames)
+    for limit, reads in ((int(sizes.sum()), 1), (0, len(sizes))):
+        monkeypatch.setattr(packets, "MAX_READ_BYTES", limit)
+        reading = mock.Mock(wraps=os.pread)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "pread", reading)
+            VideoReader(video, index).get_frames(frames)
+        assert reading.call_count == reads
 
 
 def without_reorder_depth(extradata: bytes) -> bytes:
