@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from functools import partial
 from importlib.metadata import version
@@ -352,5 +353,6 @@ def test_the_program_without_its_packages_is_one_line(tmp_path):
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
-    done = call("sh", "-c", f"{sys.executable} -m epic100 check | true", cwd=tmp_path)
+    python = shlex.quote(sys.executable)
+    done = call("sh", "-c", f"{python} -m epic100 check | true", cwd=tmp_path)
     assert done.stdout == done.stderr == ""
