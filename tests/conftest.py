@@ -120,8 +120,8 @@ def same_threads():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(autouse=True)
-def forked_reads(request, monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def forked_reads(request):
     """Read tensor files in forks of this process, which have torch already.
 
     A process of a guarded call imports torch for 1.3 s of CPU, and tests read 300 such files, and
@@ -130,6 +130,7 @@ def forked_reads(request, monkeypatch):
     has started no others.
     """
     if request.path.parent.name in ("attacks", "base") and request.path.stem != "test_fuzzing":
+        yield
         return
     from epic100.base import guarded
 
@@ -151,10 +152,17 @@ def forked_reads(request, monkeypatch):
             file.write(pickle.dumps(order))
             file.seek(0)
             # `serve` ends the process, so that the command is never called.
-            silent = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
-            return subprocess.Popen(["false"], stdin=file, preexec_fn=serve, **silent)
+            return subprocess.Popen(
+                ["false"],
+                stdin=file,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                preexec_fn=serve,
+            )
 
-    monkeypatch.setattr(guarded, "_started", started_by_fork)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(guarded, "_started", started_by_fork)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import json
 import logging
 import shutil
 from dataclasses import replace
-from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -38,16 +37,12 @@ def named(model, tmp_path_factory):
     return path
 
 
-# A model file is read in a separate process, which takes seconds. Each test needs it once.
-model_in_use = cache(ModelInUse)
-
-
 def predict(model, out, *files, **settings):
     """Make the timelines of these files in the folder `out`."""
     settings = TimelineSettings(**{"stride": 1.0, "threshold": 0} | settings)
     make_timelines(
         files,
-        model_in_use(model),
+        ModelInUse(model),
         out,
         settings=settings,
         predict=PredictSettings(workers=0, device="cpu"),

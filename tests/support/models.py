@@ -10,9 +10,9 @@ from mmaction.registry import MODELS
 from mmengine.registry import init_default_scope
 
 from epic100.data.pairs import read_pairs
-from epic100.model.model_file import TrainedModel, digest, save_model
+from epic100.model.model_file import TrainedModel, save_model
 from epic100.prediction.predict import predict
-from epic100.scoring.predictions import Predictions, checked_predictions
+from epic100.scoring.predictions import Predictions, read_predictions
 from epic100.settings.prediction import PredictSettings
 from epic100.training.recipe import model_config
 from support.small_runs import built
@@ -89,10 +89,7 @@ def save_random_model(lab, path: Path, seed: int = 0) -> Path:
 
 
 def predicted(lab, model: Path, listed: Path | str, out: Path, **settings) -> Predictions:
-    """Predict a list of segments of the lab with a model file, and read the file `out`.
-
-    It is read in this process: the process that reads files of unknown origin costs seconds.
-    """
+    """Predict a list of segments of the lab with a model file, and read the file `out`."""
     chosen = PredictSettings(**{"workers": 0} | settings)
     predict(
         model,
@@ -103,9 +100,7 @@ def predicted(lab, model: Path, listed: Path | str, out: Path, **settings) -> Pr
         index_dir=f"{lab.results}/scan",
         settings=chosen,
     )
-    made = checked_predictions(torch.load(out, weights_only=True), out, "val")
-    assert made.model == digest(model)
-    return made
+    return read_predictions(out, "val", model=model, clean=listed)
 
 
 @contextlib.contextmanager

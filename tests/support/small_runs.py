@@ -20,6 +20,7 @@ from mmengine.runner import amp, loops
 
 from epic100.base.log import rule_log
 from epic100.base.stop import until_the_last_line
+from epic100.model.model_file import load_model
 from epic100.settings.training import TrainSettings
 from epic100.training import plan
 from epic100.training.recipe import build_config
@@ -87,12 +88,9 @@ def built(lab, results: Path | str = "", **section) -> Config:
 
 
 def run(lab, results: Path, options: dict | None = None, **chosen) -> dict[str, torch.Tensor]:
-    """Train in this process, and return the weights of the model.
-
-    `load_model` would read the file in another process, which costs seconds.
-    """
+    """Train in this process, and return the weights of the model."""
     train(settings(options=options or {}, **chosen), **job(lab, results))
-    return torch.load(results / "model.pth", weights_only=True)["state_dict"]
+    return dict(load_model(results / "model.pth").state_dict)
 
 
 def start(lab, results: Path, options: dict | None = None, autocast=False, **chosen):

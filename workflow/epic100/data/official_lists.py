@@ -53,6 +53,15 @@ def find_lists(
     return paths
 
 
+def read_lists(paths: Mapping[str, str]) -> dict[str, list]:
+    """Read the official lists, as `read_list` does, by the keys of `LISTS`.
+
+    Args:
+        paths: The paths by key. A list without a path is empty; other keys are ignored.
+    """
+    return {key: read_list(paths[key], key) if key in paths else [] for key in LISTS}
+
+
 def read_list(path: str | os.PathLike, key: str) -> list:
     """Read an official list of tail classes or of unseen participants.
 

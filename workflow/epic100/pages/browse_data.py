@@ -17,7 +17,7 @@ from epic100.base.disk import read_json
 from epic100.base.errors import EpicError, printable
 from epic100.base.text_table import read_own_table, read_table
 from epic100.data.annotations import load_splits
-from epic100.data.official_lists import DATA_SET, LISTS, TASKS, read_class_names, read_list
+from epic100.data.official_lists import DATA_SET, LISTS, TASKS, read_class_names, read_lists
 from epic100.data.segment_list import read_dropped, reason_type
 from epic100.scoring.metrics import officially_correct, percent
 from epic100.scoring.predictions import complete_scores, read_predictions
@@ -204,13 +204,8 @@ def gather(
     """
     # Class names, and the official lists. A list that the run does not have is empty.
     classes = reading["classes"]
-    official: dict[str, list] = {key: [] for key in LISTS}
-    class_lists = {}
-    for key, path in lists.items():
-        if key in LISTS:
-            official[key] = read_list(path, key)
-        else:
-            class_lists[key] = path
+    official = read_lists(lists)
+    class_lists = {key: path for key, path in lists.items() if key not in LISTS}
     names = read_class_names(name_csvs, class_lists)
 
     # The segments. Their splits, videos and reasons are numbers; kept segments have the reason -1.

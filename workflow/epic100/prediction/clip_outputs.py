@@ -175,13 +175,15 @@ def place_clips(index: VideoIndex, damaged: Ranges, stride: float, frames: int) 
     for start, stop in damaged:
         undamaged &= (shown.stop <= start) | (shown.start >= stop)
     allowed = _undamaged_around(shown, damaged, index.frames)
-    place = _placed_by_number if index.is_steady else _placed_by_time
-    clips = place(index, middle, allowed, frames)
+    if index.is_steady:
+        clips = _placed_by_number(middle, allowed, frames)
+    else:
+        clips = _placed_by_time(index, middle, allowed, frames)
     return ClipPlan(
         stride=stride,
         duration=duration,
         start=clips.start,
-        stop=clips.stop,
+        stop=np.minimum(clips.stop, allowed.stop),
         undamaged=undamaged,
         damaged=[(index.time_of(max(start, 0)), index.time_of(stop)) for start, stop in damaged],
     )
@@ -203,29 +205,29 @@ def _undamaged_around(shown: FrameRanges, damaged: Ranges, frames: int) -> Frame
     return FrameRanges(first, end)
 
 
-def _placed_by_number(
-    index: VideoIndex, middle: np.ndarray, allowed: FrameRanges, frames: int
-) -> FrameRanges:
+def _placed_by_number(middle: np.ndarray, allowed: FrameRanges, frames: int) -> FrameRanges:
     """Place the clips of a video of a steady rate, where a clip is a number of frames.
 
     Args:
-        index: The times of all frames; here they follow from the numbers of the frames.
         middle: int64 [N], the frame in the middle of each step.
         allowed: The frames in which the clip of each step must lie.
         frames: Frames of a clip.
+
+    Returns:
+        The clips. One stops beyond `allowed.stop` if fewer frames are allowed.
     """
     latest_start = allowed.stop - frames
     start = np.minimum(middle - frames // 2, latest_start)
     start = np.maximum(start, allowed.start)
-    return FrameRanges(start, np.minimum(start + frames, allowed.stop))
+    return FrameRanges(start, start + frames)
 
 
 def _placed_by_time(
     index: VideoIndex, middle: np.ndarray, allowed: FrameRanges, frames: int
 ) -> FrameRanges:
-    """Place the clips of a video of a variable rate; the arguments are as for `_placed_by_number`.
+    """Place the clips of a video of a variable rate, as `_placed_by_number` does.
 
-    A clip lasts as long as its frames would at the mean rate.
+    A clip lasts as long as its frames would at the mean rate. `index` has the times of all frames.
     """
     # `allowed.stop` may be the frame after the last one, which needs a time, too.
     times = np.append(index.times, index.time_of(index.frames))
@@ -234,7 +236,7 @@ def _placed_by_time(
     begins = np.maximum(begins, times[allowed.start])
     start = np.maximum(index.at_steps(begins), allowed.start)
     stop = index.at_steps(begins + (frames - 1) / index.fps) + 1
-    return FrameRanges(start, np.minimum(stop, allowed.stop))
+    return FrameRanges(start, stop)
 
 
 def clip_frames(pipeline: Sequence[Mapping[str, Any]], fps: float, window: float | None) -> int:

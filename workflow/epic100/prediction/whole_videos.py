@@ -59,7 +59,7 @@ def make_timeline(
     Args:
         video: The scanned video.
         model: The model.
-        tsv: The table to write; `content.SUFFIXES` lists the files in its folder.
+        tsv: The table to write; `timeline.SUFFIXES` lists the files in its folder.
         settings: The `timeline:` section.
         predict: The `predict:` section. A clip always has one view.
         modules: The config's `modules` section.

@@ -132,7 +132,7 @@ class CodedStream:
         if not self.settings:
             return None
         # The numbers in the first slice. Later slices of a frame have the same numbers.
-        types = list(map(unit_type, units))
+        types = [unit_type(unit) for unit in units]
         for unit, type_number in zip(units, types, strict=True):
             if type_number in (SLICE, IDR):
                 self._check_slice(unit, self.settings, record)
@@ -140,8 +140,8 @@ class CodedStream:
         # The decoder must keep the sets of the header, which declare taller frames.
         if SPS not in types:
             return None
-        other_units = [unit for unit in units if unit_type(unit) != SPS]
-        return b"".join(sized(unit, self._length_size) for unit in other_units)
+        others = [unit for unit, number in zip(units, types, strict=True) if number != SPS]
+        return b"".join(sized(unit, self._length_size) for unit in others)
 
     def _check_slice(self, unit: bytes, settings: StreamSettings, record: Packet) -> None:
         """Check the numbers in the header of a packet's first slice, and put them into `record`."""

@@ -18,7 +18,7 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_own_table
-from epic100.data.official_lists import LISTS, class_id, read_list
+from epic100.data.official_lists import class_id, read_lists
 from epic100.data.segment_list import read_segments
 from epic100.scoring.metrics import group_members, officially_correct
 from epic100.scoring.predictions import Predictions, checked_predictions, complete_scores, rows_of
@@ -110,11 +110,7 @@ def read_labels(path: PathLike, lists: Mapping[str, str]) -> LabelTable:
         name = segments["narration_id"][is_duplicate].iloc[0]
         raise EpicError(f"{path}: has the narration_id {name!r} more than once; expected each once")
 
-    # The official groups of segments. A group without its list is empty.
-    entries_of_list: dict[str, list] = {key: [] for key in LISTS}
-    for key in LISTS:
-        if key in lists:
-            entries_of_list[key] = read_list(lists[key], key)
+    # A group of segments without its list is empty.
     verb, noun = segments["verb"].to_numpy(), segments["noun"].to_numpy()
     return LabelTable(
         ids=segments["narration_id"].tolist(),
@@ -122,7 +118,7 @@ def read_labels(path: PathLike, lists: Mapping[str, str]) -> LabelTable:
         noun=noun,
         participants=participants,
         videos=pd.factorize(segments["path"], sort=True)[0],
-        members=group_members(verb, noun, participants, **entries_of_list),
+        members=group_members(verb, noun, participants, **read_lists(lists)),
     )
 
 

@@ -164,8 +164,8 @@ def _advice(path: PathLike) -> str:
 def reduction_methods(predictions: Predictions) -> tuple[str, ...]:
     """List the reduction methods, the values of `export: reduce:`, that predictions allow.
 
-    Scores of pairs can always be folded into verbs and nouns. Other methods need the scores of the
-    verb head and the noun head, and one of them those of the pair head, too.
+    Scores of pairs can always be folded. `HEADS` needs a verb head and a noun head, and `JOINT`
+    a pair head as well.
     """
     methods = list(REDUCTIONS)
     if predictions.verb_log_probs is not None:
