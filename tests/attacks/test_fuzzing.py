@@ -15,7 +15,7 @@ from support.fuzzing import TARGETS, attempt
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("inputs", [1_000, pytest.param(100_000, marks=pytest.mark.weekly)])
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_reader_of_strangers_bytes_ends_in_one_error_or_a_result(name, inputs):
+def test_random_bytes_end_in_one_error_or_result(name, inputs):
     target = TARGETS[name]
     kib_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

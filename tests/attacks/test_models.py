@@ -129,7 +129,7 @@ def folder(tmp_path, monkeypatch):
     ],
     ids=range(25),
 )
-def test_code_or_a_type_that_is_none_of_ours_is_one_clear_error_and_nothing_runs(use, config):
+def test_code_in_a_model_never_runs(use, config):
     with pytest.raises(
         EpicError, match=r"(model|lab)\.pth.*(expected|none of those|no list|running it)"
     ):
@@ -148,7 +148,7 @@ def test_code_or_a_type_that_is_none_of_ours_is_one_clear_error_and_nothing_runs
         ("init_cfg", "torchvision://resnet50"),
     ],
 )
-def test_what_names_a_file_is_left_out_of_the_model_and_said(key, value):
+def test_what_names_a_file_is_left_out(key, value):
     cleaned = clean_model(changed(key, value), "model.pth")
     assert len(cleaned.dropped) == 1 and key in cleaned.dropped[0]
     for forbidden in ("evil", "passwd", "127.0.0.1", "torchvision", "os.system"):
@@ -173,9 +173,7 @@ HEAD = {"type": "UniFormerHead", "num_classes": 2, "in_channels": 4, "channel_ma
         (config_with(model=changed("cls_head", HEAD)), "does not fit the model of its config"),
     ],
 )
-def test_what_a_file_names_beside_its_model_is_not_imported_built_or_loaded(
-    config, words, monkeypatch, folder
-):
+def test_files_named_beside_a_model_are_not_loaded(config, words, monkeypatch, folder):
     Path("evil.pkl").write_bytes(pickle.dumps(Unpickled(eval, "open('ran', 'w')")))
     monkeypatch.syspath_prepend(str(folder))
     with pytest.raises(EpicError, match=words):
@@ -207,7 +205,7 @@ def test_a_migrated_model_names_no_modules_to_import(monkeypatch, folder):
     ],
     ids=range(10),
 )
-def test_a_model_of_another_size_than_any_real_one_is_one_error(key, value):
+def test_a_model_of_impossible_size_is_one_error(key, value):
     error, grown_kib, _ = measured(build, changed(key, value))
     assert isinstance(error, EpicError)
     assert re.search("at most|larger|cannot be built|does not fit", str(error))
@@ -277,7 +275,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_a_step_argument_of_a_wrong_type_is_rejected_in_one_line(name, folder):
+def test_a_step_argument_of_wrong_type_is_rejected(name, folder):
     video = str(encode(folder / "v.MP4", 30))
     clip = {"filename": video, "start_index": 0, "total_frames": 30, "label": 0, "modality": "RGB"}
     place = PLACES[name]
@@ -331,7 +329,7 @@ def test_the_loader_of_the_model_card_runs_nothing(config):
         pytest.param(b"model = 1", id="bytes"),
     ],
 )
-def test_a_config_that_is_more_than_names_and_values_is_one_clear_error(config):
+def test_a_config_with_code_is_one_clear_error(config):
     with pytest.raises(EpicError, match=r"^model\.pth: its config cannot be read without running"):
         parse_config(config, "model.pth", "x")
 
@@ -356,13 +354,13 @@ NO_RECOGNIZER = "its `model` is no recognizer"
         ),
     ],
 )
-def test_a_config_without_a_recognizer_as_its_model_is_one_clear_error(config, words):
+def test_a_config_without_a_recognizer_is_one_error(config, words):
     values = parse_config(config, "model.pth", "x")
     with pytest.raises(EpicError, match=rf"^model\.pth: {words}"):
         clean_model(values.get("model"), "model.pth")
 
 
-def test_the_user_s_own_modules_are_built_only_if_the_config_names_them(monkeypatch, folder):
+def test_own_modules_are_built_only_if_named(monkeypatch, folder):
     Path("my_models.py").write_text(
         "from mmaction.registry import MODELS, TRANSFORMS\n"
         "from mmaction.models import X3D\n"
@@ -391,7 +389,7 @@ FAMILIES = sorted(folder.name for folder in ZOO.iterdir() if folder.name not in 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_model_of_the_zoo_passes_but_for_what_it_would_load(family):
+def test_a_zoo_model_passes_without_its_files(family):
     model = Config.fromfile(sorted((ZOO / family).glob("*.py"))[-1]).model.to_dict()
     cleaned = clean_model(model, family)
     assert all(re.search("pretrained|init_cfg", key) for key in cleaned.dropped), cleaned.dropped
@@ -399,7 +397,7 @@ def test_a_model_of_the_zoo_passes_but_for_what_it_would_load(family):
 
 
 @pytest.mark.parametrize("named", ["VideoDataset", "RepeatDataset", "planted.Dataset", ["x"], None])
-def test_a_data_set_that_is_none_of_ours_is_one_clear_error(named):
+def test_an_unknown_data_set_is_one_clear_error(named):
     loader = {"dataset": {"type": named, "pipeline": STEP_LIST}}
     with pytest.raises(EpicError, match=r"model.pth: test_dataloader.dataset .*expected"):
         predict_with(config_with(test_dataloader=loader))
@@ -411,7 +409,7 @@ class CountingDataset(epic100.clips.dataset.EpicSegmentVideoDataset):
         super().__init__(**rest)
 
 
-def test_a_data_set_of_the_user_s_modules_keeps_its_own_arguments_alone():
+def test_an_own_data_set_keeps_its_arguments():
     base = epic100.clips.dataset.EpicSegmentVideoDataset
     dataset = {"type": "CountingDataset", "step": 3, "data_root": "/etc", "table": "/etc/passwd"}
     assert clean_dataset(dataset, base, "m") == {"type": "CountingDataset", "step": 3}

@@ -48,7 +48,7 @@ def rejected(url, folder, words):
     "target",
     ["file:///etc/passwd", "ftp://8.8.8.8/a", "http://a b/", "http://me:secret@localhost:{}/b"],
 )
-def test_a_redirect_out_of_the_web_or_with_a_password_is_not_followed(server, tmp_path, target):
+def test_a_redirect_off_the_web_is_not_followed(server, tmp_path, target):
     with serving() as other:
         url = server.put("a", b"", status(302, Location=target.format(other.server_port)))
         rejected(url, tmp_path, f"^{url}: leads to .*not followed: ")
@@ -57,9 +57,7 @@ def test_a_redirect_out_of_the_web_or_with_a_password_is_not_followed(server, tm
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="no program openssl")
-def test_a_server_needs_a_trusted_certificate_and_must_not_lead_to_http(
-    server, tmp_path, monkeypatch
-):
+def test_a_server_needs_a_certificate_and_stays_https(server, tmp_path, monkeypatch):
     certificate = f"{tmp_path}/both.pem"
     # No authority signs it. The key and the certificate are in one file.
     words = (
@@ -87,7 +85,7 @@ def test_a_server_needs_a_trusted_certificate_and_must_not_lead_to_http(
         pytest.param(endless(b"A: b\r\n", begin=b"HTTP/1.1 200 OK\r\n"), id="header lines"),
     ],
 )
-def test_response_headers_that_do_not_end_are_given_up(server, tmp_path, answer):
+def test_endless_response_headers_are_given_up(server, tmp_path, answer):
     url = server.put("a", b"", answer, answer)
     rejected(url, tmp_path, "(Too (large|many) response headers|too slow).*attempt 2 of 2")
 
@@ -110,7 +108,7 @@ def test_response_headers_that_do_not_end_are_given_up(server, tmp_path, answer)
         ),
     ],
 )
-def test_a_body_that_does_not_end_is_given_up_at_the_limit(server, tmp_path, answer, words):
+def test_an_endless_body_ends_at_the_limit(server, tmp_path, answer, words):
     url = server.put("a", b"content", answer, answer)
     # Without a limit, the body would fill the disk.
     with largest_file(10 << 20):
@@ -126,7 +124,7 @@ def test_a_password_of_netrc_is_not_sent(server, tmp_path, monkeypatch):
     assert server.passwords == [None, None]
 
 
-def test_a_full_disk_ends_a_download_in_one_line(server, tmp_path, capfd):
+def test_a_full_disk_ends_downloads_in_one_line(server, tmp_path, capfd):
     with largest_file(100_000):
         rejected(server.put("a", bytes(300_000)), tmp_path, r"a\.part: not written: .*make room")
     assert "Traceback" not in capfd.readouterr().err
@@ -148,7 +146,7 @@ def victim(tmp_path):
     assert path.read_text() == "years of work"
 
 
-def test_a_link_under_the_name_of_an_output_does_not_lead_it_away(tmp_path, victim):
+def test_a_link_does_not_lead_an_output_away(tmp_path, victim):
     table = tmp_path / "table.tsv"
     table.symlink_to(victim)
     with atomic_path(table) as temporary:
@@ -156,7 +154,7 @@ def test_a_link_under_the_name_of_an_output_does_not_lead_it_away(tmp_path, vict
     assert not table.is_symlink() and table.read_text() == "output"
 
 
-def test_a_new_file_is_as_open_as_the_umask_says(tmp_path):
+def test_the_umask_decides_who_reads_new_files(tmp_path):
     before = os.umask(0o027)
     with atomic_path(tmp_path / "a.txt") as temporary:
         temporary.write_text("x")
@@ -185,9 +183,7 @@ PARTITIONS = "profiles/partitions.yaml"
         (PARTITIONS, lambda: read_partitions(os.path.abspath(PARTITIONS))),
     ],
 )
-def test_a_profile_or_config_that_another_user_made_here_is_rejected(
-    tmp_path, monkeypatch, path, use
-):
+def test_another_user_s_profile_or_config_is_rejected(tmp_path, monkeypatch, path, use):
     monkeypatch.chdir(tmp_path)
     files = {
         "profiles/default/config.yaml": "cores: 1\n",
@@ -205,7 +201,7 @@ def test_a_profile_or_config_that_another_user_made_here_is_rejected(
 
 @as_root
 @pytest.mark.parametrize("command", [("run", "-n"), ("check",)])
-def test_a_base_config_that_another_user_made_here_is_not_used(tmp_path, command):
+def test_another_user_s_base_config_is_not_used(tmp_path, command):
     config = tmp_path / "config/config.yaml"
     config.parent.mkdir()
     config.write_text("run: theirs\n")

@@ -111,7 +111,7 @@ def assert_rejected(read, path, text: str, words: str) -> None:
         ),
     ],
 )
-def test_an_id_that_is_no_name_is_rejected_with_its_line(tmp_path, read, file, row, words, name):
+def test_a_bad_id_is_rejected_with_its_line(tmp_path, read, file, row, words, name):
     assert_rejected(read, tmp_path / file, row.format(quoted(name)), f"{file}: {words}")
 
 
@@ -123,7 +123,7 @@ def test_an_id_that_is_no_name_is_rejected_with_its_line(tmp_path, read, file, r
         *((cells, "(fps|duration) is .*at most") for cells in BAD_LENGTHS),
     ],
 )
-def test_an_invalid_rate_length_url_or_md5_is_rejected_with_its_line(tmp_path, cells, words):
+def test_bad_rates_urls_and_md5s_have_their_line(tmp_path, cells, words):
     text = f"{SHEET}P01_01\tP01\ttrain\t{cells}\n"
     assert_rejected(read_sheet, tmp_path / "videos.tsv", text, rf"videos\.tsv: line 2: {words}")
 
@@ -145,9 +145,7 @@ DIGITS = "9" * 5000
         (read_segments, "P01/P01_01.MP4\x1b[2J 0 60 1 2\n", "1: "),
     ],
 )
-def test_numbers_too_long_for_python_and_control_characters_are_rejected(
-    tmp_path, read, text, words
-):
+def test_huge_numbers_and_control_characters_are_rejected(tmp_path, read, text, words):
     assert_rejected(read, tmp_path / "list.txt", text, rf"list\.txt: line {words}")
 
 
@@ -179,7 +177,7 @@ def file(tmp_path):
 
 @pytest.mark.parametrize("read", [*READERS, partial(digest, algorithm="md5")])
 @pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
-def test_a_pipe_or_a_device_is_rejected_at_once(file, read, plant):
+def test_pipes_and_devices_are_rejected_at_once(file, read, plant):
     plant(file)
     with pytest.raises(EpicError, match="a pipe or a device; expected a file"):
         read(file)
@@ -194,7 +192,7 @@ def test_a_pipe_or_a_device_is_rejected_at_once(file, read, plant):
         (read_segments, "{mib} MiB; expected .*64 MiB"),
     ],
 )
-def test_a_text_or_table_of_more_than_64_mib_is_rejected_unread(file, read, words, size):
+def test_texts_above_64_mib_are_rejected_unread(file, read, words, size):
     file.touch()
     # The file is one hole: no byte of it is on the disk.
     os.truncate(file, size)
@@ -203,19 +201,19 @@ def test_a_text_or_table_of_more_than_64_mib_is_rejected_unread(file, read, word
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a": 1', b"\xff"])
-def test_json_that_is_too_deep_or_broken_is_rejected_in_one_line(file, content):
+def test_broken_or_deep_json_is_rejected(file, content):
     file.write_bytes(content)
     with pytest.raises(EpicError, match="file.json: no JSON") as caught:
         read_json(file)
     assert "\n" not in str(caught.value)
 
 
-def test_a_log_that_is_a_pipe_has_no_lines(tmp_path):
+def test_a_log_on_a_pipe_has_no_lines(tmp_path):
     os.mkfifo(tmp_path / "scan.log")
     assert lines_of(str(tmp_path / "scan.log")) == []
 
 
-def test_a_path_with_a_line_break_is_rejected_in_a_one_line_error(tmp_path):
+def test_a_path_with_a_line_break_is_rejected(tmp_path):
     path = tmp_path / "a\nerror: all is lost"
     path.write_text("x")
     with pytest.raises(BrokenFile, match="a.nerror: all is lost: has a line break") as caught:
@@ -254,7 +252,7 @@ def read(path):
         pytest.param("b" * 2**16 + "\n", "line 1: column a missing", id="a header"),
     ],
 )
-def test_a_table_of_some_megabytes_does_not_fill_the_memory(tmp_path, content, words):
+def test_a_large_table_needs_little_memory(tmp_path, content, words):
     (tmp_path / "a.csv").write_text(content)
     error, grown_kib, _ = measured(read, tmp_path / "a.csv")
     assert words in str(error) and len(str(error)) < 2000
@@ -262,14 +260,14 @@ def test_a_table_of_some_megabytes_does_not_fill_the_memory(tmp_path, content, w
     assert grown_kib < 2**20
 
 
-def test_a_message_repeats_no_control_character_and_no_page_of_a_file(tmp_path):
+def test_an_error_message_is_short_and_printable(tmp_path):
     (tmp_path / "a.csv").write_text(f"{ESCAPES},b\n")
     with pytest.raises(EpicError, match=re.escape(f"found: {SHOWN_ESCAPES}, b")):
         read(tmp_path / "a.csv")
     assert len(str(EpicError("a" * 10**6))) < 11_000
 
 
-def test_what_is_logged_of_strangers_is_safe_on_a_terminal_and_in_the_log(tmp_path, capsys):
+def test_strangers_texts_are_logged_safely(tmp_path, capsys):
     with rule_log(tmp_path / "log"):
         logging.getLogger("epic100").warning(f"a class is called {ESCAPES}")
         print(f"a library repeats {ESCAPES}")
@@ -303,7 +301,7 @@ def write_frame_of_texts(path):
 
 
 @pytest.mark.parametrize("write", [write_texts, write_frame_of_texts])
-def test_a_text_that_a_spreadsheet_would_run_is_written_as_text_and_read_back(tmp_path, write):
+def test_spreadsheet_formulas_are_written_and_read_as_text(tmp_path, write):
     path = tmp_path / "a.tsv"
     write(path)
     # The number begins with a minus, but is no text, so it stays.
@@ -328,7 +326,7 @@ def test_a_text_begins_no_row_of_a_spreadsheet(tmp_path, write):
     assert path.read_bytes() == b'text\n"film\n=HYPERLINK(1)"\n"film\n=1"\n'
 
 
-def test_no_text_of_a_run_is_code_on_the_page_of_our_own(tmp_path):
+def test_no_text_becomes_code_on_our_page(tmp_path):
     attack = "</title></svg><script>document.title = 'it ran'</script><img src=x onerror=alert(1)>"
     page = make_report(tmp_path, attack)
     assert page.count("<script") == 1, "that of sort.js"
@@ -340,7 +338,7 @@ def test_no_text_of_a_run_is_code_on_the_page_of_our_own(tmp_path):
 
 
 @pytest.mark.parametrize("name", [r"$\frac$", "$x", "a$b$c", r"\int", "&<>"])
-def test_a_class_may_be_called_what_matplotlib_would_take_for_a_formula(tmp_path, name):
+def test_a_class_name_is_never_a_formula(tmp_path, name):
     with drawing(tmp_path / "a.svg", name, name) as figure:
         figure.add_subplot().set_yticks([0], [name])
     # A formula that is wrong would raise an error when the figure is written.

@@ -121,7 +121,7 @@ def try_all(out: str, *lures: str) -> None:
         scan_in_place_of_a_video(Path(lure), Path(out, str(number)))
 
 
-def test_clips_predictions_and_scans_open_no_socket_and_no_other_file(lures, tmp_path):
+def test_reading_videos_opens_nothing_else(lures, tmp_path):
     if not shutil.which("strace"):
         lacks("strace is not installed")
     code = "import sys; from attacks.test_videos import try_all; try_all(*sys.argv[1:])"
@@ -151,7 +151,7 @@ def claiming_frames(path: Path, count: int) -> Path:
 
 
 @pytest.mark.parametrize("count", [44_000_000, 89_000_000, 2**32 - 1])
-def test_a_header_that_claims_millions_of_frames_ends_within_the_limit_of_memory(tmp_path, count):
+def test_a_lying_header_stays_within_memory(tmp_path, count):
     path = claiming_frames(tmp_path / "v.MP4", count)
     error, _, kib_of_index = measured(build_index, path)
     assert isinstance(error, FrameError) and str(path) in str(error)
@@ -181,15 +181,13 @@ def huge(tmp_path_factory) -> Path:
         (ScanLimits(max_pixels=2**25), "ok", ""),
     ],
 )
-def test_a_video_of_frames_above_the_limit_is_unreadable_with_its_size(
-    huge, tmp_path, limits, status, reason
-):
+def test_frames_above_the_limit_make_videos_unreadable(huge, tmp_path, limits, status, reason):
     table, index = tmp_path / "P01.tsv", tmp_path / "P01.index.npz"
     (row,) = scan_participant([VIDEO], huge.parents[1], table, index, limits=limits)
     assert row.status == status and reason in row.reason
 
 
-def test_a_reader_without_a_scan_rejects_huge_frames_before_it_decodes(huge):
+def test_readers_reject_huge_frames_before_decoding(huge):
     with pytest.raises(FrameError, match=r"P01_01\.MP4: its frames of 4112x4096 are larger"):
         VideoReader(huge)
 
@@ -203,7 +201,7 @@ STEPS = [
 ]
 
 
-def test_a_clip_of_a_pipe_is_rejected_at_once_and_others_stand_in(lab, tmp_path):
+def test_a_pipe_is_rejected_and_another_clip_used(lab, tmp_path):
     root = Path(shutil.copytree(lab.root, tmp_path / "videos"))
     (root / "P99").mkdir()
     os.mkfifo(root / "P99/P99_01.MP4")
@@ -234,7 +232,7 @@ def compute_for_ever() -> None:
 
 
 @pytest.mark.parametrize("work", [compute_for_ever, functools.partial(time.sleep, 60)])
-def test_a_block_ends_at_its_limit_on_time_and_leaves_no_alarm(work):
+def test_a_time_limit_ends_blocks_and_its_alarm(work):
     with pytest.raises(FrameError, match=r"^not read within 0\.2 s$"), time_limit(0.2):
         work()
     assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL

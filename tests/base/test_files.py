@@ -35,7 +35,7 @@ needs_failing_file = pytest.mark.skipif(
 
 
 @needs_failing_file
-def test_a_failed_read_is_repeated_on_the_file_opened_anew(tmp_path, monkeypatch):
+def test_a_failed_read_is_repeated_after_reopening(tmp_path, monkeypatch):
     link = tmp_path / "v.MP4"
     link.symlink_to(FAILING_FILE)
     file = WatchedFile(link)
@@ -60,7 +60,7 @@ def test_every_reader_names_the_file_whose_read_failed(read, monkeypatch):
         read(FAILING_FILE)
 
 
-def test_a_seek_to_before_the_start_gives_an_error_code_and_moves_nothing(tmp_path):
+def test_seeking_before_the_start_is_an_error(tmp_path):
     (tmp_path / "v.MP4").write_bytes(b"0123456789")
     file = WatchedFile(tmp_path / "v.MP4")
     assert file.seek(-2, os.SEEK_END) == 8
@@ -77,9 +77,7 @@ def test_a_seek_to_before_the_start_gives_an_error_code_and_moves_nothing(tmp_pa
         pytest.param({"moov_size": str(2**18)}, False, id="free box between index and frames"),
     ],
 )
-def test_an_md5_reads_nothing_a_second_time_but_an_index_at_the_end(
-    layout, is_index_last, tmp_path, monkeypatch
-):
+def test_an_md5_reads_each_byte_once(layout, is_index_last, tmp_path, monkeypatch):
     path = rewrite(encode(tmp_path / "v.MP4", 90), **layout)
     index_start, index_stop = coded_data(path, "moov")
     pread = Mock(wraps=os.pread)
@@ -108,7 +106,7 @@ def test_checksums_are_those_of_the_usual_tools(tmp_path, content):
     assert {name: digest(path, name).value for name in expected} == expected
 
 
-def test_a_rejected_file_closes_no_other_file_when_it_is_garbage_collected(tmp_path):
+def test_a_rejected_file_closes_no_other_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").write_text("x")
     rejected = pytest.raises(BrokenFile, WatchedFile, tmp_path / "pipe")
@@ -127,12 +125,12 @@ def test_a_checksum_is_read_in_upper_case_too():
 @pytest.mark.parametrize(
     "text", ["", "md5:", "md5:zz", "sha1:" + "0" * 40, "a" * 32, "git:" + "g" * 40]
 )
-def test_a_text_that_is_no_checksum_is_rejected_with_its_place(text):
+def test_a_bad_checksum_is_rejected_with_its_place(text):
     with pytest.raises(EpicError, match=r"sheet\.tsv: line 2: checksum is .*expected md5, sha256"):
         Checksum.parse(text, "sheet.tsv: line 2")
 
 
-def test_a_file_appears_under_its_name_only_when_it_is_complete(tmp_path):
+def test_only_a_complete_file_has_its_name(tmp_path):
     target = tmp_path / "new/folder/video.MP4"
     with atomic_path(str(target)) as temporary:
         temporary.write_bytes(b"complete")
@@ -177,7 +175,7 @@ def fill_the_disk(temporary):
         ),
     ],
 )
-def test_a_writer_that_is_stopped_leaves_the_old_file_alone(tmp_path, write, failure, words):
+def test_a_stopped_writer_keeps_the_old_file(tmp_path, write, failure, words):
     target = tmp_path / "a.txt"
     target.write_text("old")
     with pytest.raises(failure, match=words), atomic_path(target) as temporary:
@@ -193,7 +191,7 @@ def test_a_writer_that_is_stopped_leaves_the_old_file_alone(tmp_path, write, fai
         ("file/a.txt", r"file/a\.txt: not written: File exists"),
     ],
 )
-def test_an_impossible_path_is_rejected_in_one_line_and_leaves_no_file(tmp_path, name, words):
+def test_impossible_paths_are_rejected_and_leave_no_file(tmp_path, name, words):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(EpicError, match=words), atomic_path(tmp_path / name) as temporary:
@@ -201,7 +199,7 @@ def test_an_impossible_path_is_rejected_in_one_line_and_leaves_no_file(tmp_path,
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
 
 
-def test_a_full_disk_that_torch_hides_behind_its_own_error_is_named(tmp_path):
+def test_torch_s_error_hides_no_full_disk(tmp_path):
     # 500 tensors of 1200 bytes are more than the 10,000 bytes that a file may have here.
     tensors = [torch.zeros(300) for _ in range(500)]
     with (
@@ -214,7 +212,7 @@ def test_a_full_disk_that_torch_hides_behind_its_own_error_is_named(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_file_and_then_its_new_name_are_synced_to_the_disk(tmp_path, monkeypatch):
+def test_a_file_and_its_name_are_synced(tmp_path, monkeypatch):
     target = tmp_path / "a.txt"
     synced = []
 
@@ -228,7 +226,7 @@ def test_the_file_and_then_its_new_name_are_synced_to_the_disk(tmp_path, monkeyp
     assert synced == [(target.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
 
 
-def test_a_writer_removes_day_old_temporary_files_of_killed_writers(tmp_path):
+def test_writers_remove_day_old_files_of_killed_writers(tmp_path):
     target = tmp_path / "a [1].txt"
     yesterday = time.time() - LEFTOVER_SECONDS - 60
     names = [".a [1].0123456789abcdef.tmp.txt", "..a [1].01.tmp.23.tmp.txt", ".b.01.tmp.txt"]
@@ -242,7 +240,7 @@ def test_a_writer_removes_day_old_temporary_files_of_killed_writers(tmp_path):
     assert set(tmp_path.iterdir()) == {target, of_living_writer, tmp_path / ".b.01.tmp.txt"}
 
 
-def test_the_folder_of_the_last_of_two_writers_stays(tmp_path):
+def test_the_last_of_two_writers_wins(tmp_path):
     folder = tmp_path / "browse"
     with new_folder(folder) as first:
         (first / "first").touch()
@@ -253,7 +251,7 @@ def test_the_folder_of_the_last_of_two_writers_stays(tmp_path):
     assert os.listdir(tmp_path) == ["browse"]
 
 
-def test_a_folder_holds_the_files_of_one_of_many_simultaneous_writers(tmp_path):
+def test_a_folder_is_of_one_simultaneous_writer(tmp_path):
     folder = tmp_path / "browse"
 
     def write_often(number):
@@ -269,7 +267,7 @@ def test_a_folder_holds_the_files_of_one_of_many_simultaneous_writers(tmp_path):
     assert os.listdir(tmp_path) == ["browse"]
 
 
-def test_what_a_killed_writer_left_is_removed_a_day_later(tmp_path):
+def test_what_killed_writers_left_is_removed_later(tmp_path):
     for name in ("old", "new"):
         (tmp_path / f".browse.new-{name}/new").mkdir(parents=True)
     os.utime(tmp_path / ".browse.new-old", (time.time() - 2 * 24 * 3600,) * 2)
@@ -303,7 +301,7 @@ def table_of(tmp_path, content, delimiter=","):
         pytest.param(b"a\tb\n", [], id="a header alone"),
     ],
 )
-def test_each_row_has_the_number_of_its_first_line(tmp_path, content, rows):
+def test_rows_are_numbered_by_their_first_line(tmp_path, content, rows):
     assert table_of(tmp_path, content, delimiter="\t") == rows
 
 
@@ -342,12 +340,12 @@ def test_each_row_has_the_number_of_its_first_line(tmp_path, content, rows):
         "a long field",
     ],
 )
-def test_a_file_that_is_no_such_table_is_one_error_with_file_and_line(tmp_path, content, words):
+def test_a_bad_table_is_one_error_with_line(tmp_path, content, words):
     with pytest.raises(EpicError, match=rf"table\.csv: {words}$"):
         table_of(tmp_path, content)
 
 
 @pytest.mark.parametrize("name, reason", [("none.csv", "no such file"), ("", "is a folder")])
-def test_a_path_without_a_file_is_named_with_what_was_expected(tmp_path, name, reason):
+def test_an_error_about_a_missing_file_explains_it(tmp_path, name, reason):
     with pytest.raises(EpicError, match=f"{tmp_path / name}: {reason}; expected {ABOUT}"):
         read_table(tmp_path / name, ("a",), about=ABOUT)

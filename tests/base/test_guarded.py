@@ -56,12 +56,12 @@ def noted_process_ends(notes: Path) -> bool:
     )
 
 
-def test_arrays_come_back_as_lists_and_plain_values_as_they_are():
+def test_arrays_return_as_lists_and_values_unchanged():
     row, table = ["a\nb", 1.5, None, "x" * 10**7], np.array([[1, -(2**40)], [3, 4]])
     assert run("give", {"row": row, "table": table}) == {"row": row, "table": table.tolist()}
 
 
-def test_what_a_file_makes_a_library_say_is_no_answer():
+def test_a_library_s_output_is_no_answer():
     """A tensor's name with a newline and the guard's own words once passed for an answer."""
     assert run("speak_as_the_guard") == "true"
 
@@ -118,7 +118,7 @@ def test_a_decoder_without_an_error_ends_by_itself(decoder, limits, monkeypatch)
         (("creep", 1.0), {"seconds": 1.0}, 2.5, "not read within 1 s"),
     ],
 )
-def test_a_decoder_that_fails_or_does_not_end_is_the_file_s_error(
+def test_a_failing_or_hanging_decoder_blames_the_file(
     decoder, options, patience, wanted, monkeypatch
 ):
     monkeypatch.setattr("epic100.base.guarded.PATIENCE", patience)
@@ -155,7 +155,7 @@ def test_a_decoder_that_fails_or_does_not_end_is_the_file_s_error(
         ),
     ],
 )
-def test_an_error_of_the_machine_or_of_this_workflow_is_none_of_the_file(decoder, words):
+def test_a_machine_s_error_does_not_blame_files(decoder, words):
     with pytest.raises(ProcessError, match=words):
         run(*decoder)
 
@@ -167,7 +167,7 @@ def test_an_error_of_the_machine_or_of_this_workflow_is_none_of_the_file(decoder
         (("give", Unpickled(time.sleep, 60)), "too little of 3 s to start"),
     ],
 )
-def test_a_machine_that_is_too_busy_for_long_is_told_from_a_hang(decoder, words, monkeypatch):
+def test_a_busy_machine_is_not_a_hang(decoder, words, monkeypatch):
     monkeypatch.setattr("epic100.base.guarded.PATIENCE", 10)
     monkeypatch.setattr("epic100.base.guarded.START_SECONDS", 3.0)
     with pytest.raises(ProcessError, match=words):
@@ -180,7 +180,7 @@ def test_a_missing_python_is_named(monkeypatch):
         run("give", 1)
 
 
-def test_a_function_is_found_in_a_folder_with_a_colon(tmp_path, monkeypatch):
+def test_a_function_below_a_colon_is_found(tmp_path, monkeypatch):
     (folder := tmp_path / "a:b").mkdir()
     (folder / "behind_a_colon.py").write_text("def answer(progress):\n    return 42\n")
     monkeypatch.syspath_prepend(folder)
@@ -225,7 +225,7 @@ def test_an_error_of_the_caller_ends_the_process(notes):
         pytest.param(lambda scan: os.killpg(scan, signal.SIGINT), id="Ctrl-C"),
     ],
 )
-def test_a_process_that_computes_for_ever_ends_with_the_scan(end, notes):
+def test_an_endless_process_ends_with_the_scan(end, notes):
     scan = fork.Process(target=run, args=("note", notes, "ignore_signals"))
     scan.start()
     os.setpgid(scan.pid, scan.pid)  # A shell starts a command like this.

@@ -43,7 +43,7 @@ def lock(tmp_path, monkeypatch):
         pytest.param("login2", NO_PROCESS, "b n", False, id="on another machine"),
     ],
 )
-def test_only_the_lock_of_a_run_that_is_surely_gone_opens(lock, host, pid, space, opens):
+def test_only_locks_of_dead_runs_open(lock, host, pid, space, opens):
     note = LOCKS / f"{host}_{pid}.run"
     note.write_text(f"{space} ann")
     said = []
@@ -53,7 +53,7 @@ def test_only_the_lock_of_a_run_that_is_surely_gone_opens(lock, host, pid, space
     assert said == ([] if opens else [f"{words}`snakemake --unlock`"])
 
 
-def test_of_many_calls_at_once_one_opens_a_lock(lock):
+def test_one_of_many_calls_opens_a_lock(lock):
     note_lock()
     with ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(lambda _: open_lock_of_killed_run(print), range(8)))
@@ -88,7 +88,7 @@ def start_job(tmp_path, monkeypatch):
     return start
 
 
-def test_a_job_that_a_later_one_replaces_writes_no_file(start_job):
+def test_a_replaced_job_writes_no_file(start_job):
     start_job("6")
     write_text("out", "of job 6")
     newest_file(JOB).write_text('{"token": "7"}')
@@ -106,7 +106,7 @@ def test_only_the_newest_of_two_jobs_starts(start_job):
 
 
 @pytest.mark.parametrize("text", ["", '{"token": "7', "7", "[]", "{}", "\0\xff", "[" * 100_000])
-def test_a_file_that_names_no_newest_job_ends_no_job(start_job, text):
+def test_no_newest_job_ends_no_job(start_job, text):
     newest_file(JOB).write_text(text)
     start_job("6")
     write_text("out", "complete")

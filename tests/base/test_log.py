@@ -62,7 +62,7 @@ def test_logger_and_level_decide_where_a_record_goes(
     assert lines_in(path) == in_log
 
 
-def test_each_line_of_a_loader_s_workers_is_reported_once_and_as_a_whole(path, capfd):
+def test_each_worker_s_line_is_logged_once_whole(path, capfd):
     def report(sample):
         log.info(f"broken clip {sample}")
         return sample
@@ -75,14 +75,14 @@ def test_each_line_of_a_loader_s_workers_is_reported_once_and_as_a_whole(path, c
 
 
 @pytest.mark.parametrize("path", ["/dev/full", "/dev/null/rule.log"])
-def test_a_log_that_cannot_be_opened_or_written_stops_no_work(path, capsys):
+def test_an_unusable_log_stops_no_work(path, capsys):
     with rule_log(path):
         log.info("100 segments")
         print("and on")
     assert capsys.readouterr() == ("", "100 segments\nand on\n")
 
 
-def test_a_terminal_that_cannot_be_written_stops_no_work(path, monkeypatch):
+def test_an_unwritable_terminal_stops_no_work(path, monkeypatch):
     with contextlib.suppress(OSError), open("/dev/full", "w", buffering=1) as full:
         monkeypatch.setattr("sys.stderr", full)
         with rule_log(path):
@@ -113,7 +113,7 @@ def test_a_log_holds_the_lines_of_all_attempts(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("error_class", [EpicError, FrameError])
-def test_an_error_of_a_loader_s_worker_keeps_its_class_and_message(error_class):
+def test_a_worker_s_error_keeps_class_and_message(error_class):
     # The message looks like the traceback of a worker, which torch sends as text.
     message = "v.MP4: ValueError: bad; epic100 EpicError: x\ntwo lines"
 
@@ -132,7 +132,7 @@ def test_a_pickled_error_keeps_its_class_and_message(error_class):
     assert (type(error), str(error)) == (error_class, "v.MP4: bad")
 
 
-def test_an_error_of_the_program_has_its_traceback_in_the_log(path):
+def test_an_unexpected_error_is_logged_with_traceback(path):
     with pytest.raises(ZeroDivisionError), rule_log(path):
         print("before")
         1 / 0  # noqa: B018
@@ -162,7 +162,7 @@ OF_THE_SYSTEM = "; the system rejects it, {} has where: check the disk, then run
     ],
     ids=["bad input", "full disk", "missing file", "bad sector"],
 )
-def test_an_expected_error_ends_a_rule_in_one_line(path, capsys, work, words):
+def test_an_expected_error_is_one_line(path, capsys, work, words):
     with pytest.raises(SystemExit, match="^1$"), rule_log(path):
         work()
     line = f"error: {words.format(path)}"
@@ -204,7 +204,7 @@ def work_on_three_segments():
         ),
     ],
 )
-def test_without_a_terminal_progress_is_a_line_now_and_then(
+def test_without_terminal_progress_is_occasional_lines(
     monkeypatch, capsys, seconds_between_lines, lines
 ):
     monkeypatch.setattr(sys, "__stderr__", None)
@@ -215,7 +215,7 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
     assert re.fullmatch("\n".join(lines), "\n".join(logged))
 
 
-def test_a_terminal_shows_progress_as_a_bar_below_all_lines(path, monkeypatch):
+def test_a_terminal_shows_a_bar_below_lines(path, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal.stream)
     monkeypatch.setattr(sys, "__stderr__", terminal.stream)

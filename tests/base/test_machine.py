@@ -26,13 +26,13 @@ from support.this_process import fork
         pytest.param("nonsense", 8, id="no numbers"),
     ],
 )
-def test_a_process_has_the_cores_of_its_container_s_quota(tmp_path, monkeypatch, text, cores):
+def test_a_container_s_quota_limits_the_cores(tmp_path, monkeypatch, text, cores):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     (tmp_path / "cpu.max").write_text(f"{text}\n")
     assert usable_cores(tmp_path) == cores
 
 
-def test_without_affinity_all_cores_count_and_one_note_says_so(tmp_path, monkeypatch, capsys):
+def test_without_affinity_all_cores_count(tmp_path, monkeypatch, capsys):
     note.cache_clear()
     monkeypatch.delattr(os, "sched_getaffinity")
     for _ in range(2):
@@ -48,7 +48,7 @@ def wait_for_parent(system):
 
 
 @pytest.mark.parametrize("system", ["linux", "macos"])
-def test_a_wait_ends_with_the_signal_of_the_sender(system):
+def test_a_wait_ends_with_the_sender_s_signal(system):
     # A forked process inherits the blocked signal.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     waiter = fork.Process(target=wait_for_parent, args=(system,))
@@ -105,9 +105,7 @@ def test_a_gpu_counts_as_granted_by_these_variables(requested, environment, evid
         ("cpu", 2, gpus(visible=0, granted=SLURM), "cpu", 2),
     ],
 )
-def test_the_keys_device_and_gpus_decide_how_many_gpus_are_used(
-    device, number, available, used, processes
-):
+def test_device_and_gpus_decide_how_many_are_used(device, number, available, used, processes):
     expected = Placement(used, processes)
     assert choose_device("train", device, number, available) == expected
 
@@ -145,9 +143,7 @@ def test_the_keys_device_and_gpus_decide_how_many_gpus_are_used(
         ("auto", 1, gpus(visible=1, why_not=NO_KERNELS), r"^train.gpus is 1, .*no kernel image"),
     ],
 )
-def test_an_unusable_gpu_that_was_granted_or_requested_is_an_error(
-    device, number, available, words
-):
+def test_an_unusable_granted_gpu_is_an_error(device, number, available, words):
     with pytest.raises(EpicError, match=words):
         choose_device("train", device, number, available)
 
@@ -161,14 +157,14 @@ def test_an_unusable_gpu_that_was_granted_or_requested_is_an_error(
         pytest.param(gpus(visible=0), "^$", id="no GPU"),
     ],
 )
-def test_an_unusable_gpu_that_nobody_requested_is_a_warning(available, warning, caplog):
+def test_an_unusable_gpu_nobody_requested_is_a_warning(available, warning, caplog):
     with caplog.at_level(logging.WARNING, "epic100"):
         assert choose_device("predict", "auto", None, available) == Placement("cpu", 1)
     assert re.search(warning, "".join(caplog.messages))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for a machine without a GPU")
-def test_a_training_with_a_granted_gpu_never_falls_back_to_the_cpu(monkeypatch):
+def test_training_never_falls_back_from_a_gpu(monkeypatch):
     """A paid job whose driver is too old for torch must not train on its CPU."""
     monkeypatch.setenv("SLURM_JOB_GPUS", "0")
     with pytest.raises(EpicError, match=f"{SLURM}, but torch"):

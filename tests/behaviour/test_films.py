@@ -137,7 +137,7 @@ DAMAGES: dict[str, Callable[[Path, np.random.Generator], None]] = {
 }
 
 
-def test_the_scan_of_damaged_films_is_that_of_golden_json(tmp_path):
+def test_the_scan_finds_what_golden_json_says(tmp_path):
     lines = ["video_id\tparticipant_id\tsplit\tfps\tduration"]
     paths = {}
     for participant, (film_type, options) in zip(("P02", "P03", "P04"), H264.items(), strict=True):

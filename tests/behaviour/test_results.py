@@ -73,7 +73,7 @@ def frame_at(timestamp, rate):
 
 
 @pytest.mark.parametrize("split", CSVS)
-def test_a_segment_is_kept_with_its_frames_or_dropped(demo, split):
+def test_damage_decides_which_segments_are_kept(demo, split):
     results = demo / "results"
     scans = states(results)
     dropped = {row["narration_id"] for row in rows_of(results / "clean/dropped.tsv")}
@@ -103,7 +103,7 @@ def test_both_submissions_have_every_segment_once(demo):
         assert sorted(names) == sorted(row["narration_id"] for row in annotated(demo, split))
 
 
-def test_metrics_are_of_all_segments_and_of_those_predicted(demo):
+def test_metrics_count_all_and_predicted_segments(demo):
     metrics = json.loads((demo / "results/metrics.json").read_text())
     kept = (demo / "results/clean/val.txt").read_text().splitlines()
     counts = (len(annotated(demo, "val")), len(kept))
@@ -116,11 +116,11 @@ def test_the_model_learned_the_actions(demo):
     assert figures["readable_action_accuracy_at_1"] >= 50.0
 
 
-def test_a_training_on_the_cpu_has_the_threads_of_its_rule(demo):
+def test_cpu_training_has_its_rule_s_threads(demo):
     assert "CPU, 1 x 1 threads" in (demo / "results/logs/train.log").read_text()
 
 
-def test_a_model_from_elsewhere_is_scored_by_one_command(demo, tmp_path):
+def test_one_command_scores_a_model_from_elsewhere(demo, tmp_path):
     here = shutil.copytree(demo, tmp_path / "demo")
     (tmp_path / "lab.pth").write_bytes((demo / "results/model.pth").read_bytes())
     words = ("--directory", here, "--configfile", *SHORT_DEMO)
@@ -138,7 +138,7 @@ def test_a_model_from_elsewhere_is_scored_by_one_command(demo, tmp_path):
 @pytest.mark.slow
 @pytest.mark.weekly
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_demo_learns_its_actions_with_each_of_three_seeds(seed, tmp_path):
+def test_the_demo_learns_with_three_seeds(seed, tmp_path):
     """The demo, run as a newcomer does."""
     (tmp_path / "seed.yaml").write_text(yaml.safe_dump({"train": {"seed": seed}}))
     run_snakemake(

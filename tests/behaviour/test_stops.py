@@ -97,7 +97,7 @@ def stop(folder: Path, batch: int, number: int, to: str) -> int:
 
 
 @pytest.mark.thorough
-def test_a_training_that_is_stopped_in_every_way_ends_in_the_same_weights(straight, tmp_path):
+def test_every_stop_leads_to_the_same_weights(straight, tmp_path):
     folder = tmp_path / "stopped"
     shutil.copytree(straight, folder)
     shutil.rmtree(folder / "results/work_dirs")

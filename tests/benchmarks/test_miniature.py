@@ -46,7 +46,7 @@ def test_the_gpu_benchmark_answers_every_question_in_miniature():
 
 
 @pytest.mark.weekly
-def test_a_rehearsal_that_is_killed_twice_ends_the_same(tmp_path):
+def test_a_twice_killed_rehearsal_ends_the_same(tmp_path):
     """A small archive, from videos to both submissions; some files are missing or damaged."""
     # The name of a folder may have a space.
     folder = tmp_path / "the rehearsal"

@@ -190,7 +190,7 @@ def test_csvs_of_another_version_are_rejected(change, words, tmp_path):
         adopted("avion_b", tmp_path, val=tmp_path / "other_val.csv")
 
 
-def test_the_file_of_another_model_is_known_by_its_md5(tmp_path, monkeypatch):
+def test_another_model_s_file_is_known_by_md5(tmp_path, monkeypatch):
     checkpoint("avion_b", tmp_path / "theirs.pt")
     md5 = digest(tmp_path / "theirs.pt", "md5").value
     other = published()["avion_l"].model_copy(update={"md5": md5[:6]})
@@ -257,7 +257,7 @@ def test_an_encoder_is_the_backbone_of_the_model(name, change, whole, tmp_path):
 
 
 @pytest.mark.parametrize("quick_gelu", [True, False])
-def test_avion_computes_quick_gelu_if_its_recipe_says_so(quick_gelu):
+def test_avion_computes_quick_gelu_if_told(quick_gelu):
     spec = network_config(small("avion_b"))["backbone"] | {"quick_gelu": quick_gelu}
     # The activation follows the first linear layer.
     activations = [block.mlp.layers[0][1] for block in MODELS.build(spec).blocks]

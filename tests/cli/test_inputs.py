@@ -96,7 +96,7 @@ def test_a_training_is_tried_with_typed_keys(screen, monkeypatch):
         pytest.param("run: a", 1, "MISSING", id="neither"),
     ],
 )
-def test_a_file_that_the_run_makes_is_not_missing(
+def test_files_the_run_makes_are_not_missing(
     config, exit_code, text, tmp_path, monkeypatch, screen
 ):
     monkeypatch.chdir(tmp_path)
@@ -115,7 +115,7 @@ def test_lines_that_cannot_be_stored_are_one_error(here):
     assert f"{STORED_LINES}: not written: " in line
 
 
-def test_lines_about_contents_are_stored_until_a_file_changes():
+def test_checks_of_contents_last_until_a_change():
     first = read()
     added = Line(NOTE, "annotations", "added to the stored lines")
     stored = json.loads(Path(STORED_LINES).read_text())
@@ -129,13 +129,13 @@ def test_lines_about_contents_are_stored_until_a_file_changes():
     assert read() == changed, "a broken file of stored lines is ignored"
 
 
-def test_a_hard_link_to_a_film_is_not_a_second_file():
+def test_a_hard_link_is_not_a_second_file():
     before = read()
     os.link(FILM, "archive/P01_01.MP4")
     assert read() == before
 
 
-def test_the_disk_is_asked_once_for_the_state_of_a_film():
+def test_the_disk_is_asked_once_per_film():
     """It was asked four times, and the disk of a network answers slowly."""
     config = layered_settings(["config.yaml"])
     archive = find_archive(config)
@@ -145,7 +145,7 @@ def test_the_disk_is_asked_once_for_the_state_of_a_film():
 
 
 @pytest.mark.slow
-def test_the_end_of_a_scan_names_a_trimmed_video(here):
+def test_the_scan_s_end_names_trimmed_videos(here):
     write_video(replace(VIDEOS[0], duration=4.0), FILM, seed=2)
     words = ["run", "--cores", "1", "results/scan/P01.tsv", "--configfile", "config.yaml"]
     screen = said(epic100(*words, cwd=here))
@@ -180,7 +180,7 @@ def test_run_json_tells_another_config_file(here):
 
 
 @pytest.mark.parametrize("content", ["{}", "[1]", "{", '{"configfiles": 1}', "\xff"])
-def test_a_run_json_that_is_no_record_changes_nothing(content):
+def test_a_foreign_run_json_changes_nothing(content):
     Path("results").mkdir()
     Path("results/run.json").write_text(content, encoding="latin-1")
     assert where("config.yaml") == []

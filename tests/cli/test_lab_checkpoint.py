@@ -190,12 +190,12 @@ def test_a_checkpoint_that_cannot_predict_is_one_error(change, words, old, tmp_p
     assert not (tmp_path / "model.pth").exists()
 
 
-def test_a_bare_state_dict_of_a_distributed_training_is_read(old, tmp_path):
+def test_a_bare_distributed_state_dict_is_read(old, tmp_path):
     weights, meta = read_checkpoint(rewritten(old, tmp_path, as_distributed))
     assert weights.keys() == read_checkpoint(old.checkpoint)[0].keys() and meta == {}
 
 
-def test_pairs_that_are_not_of_the_head_are_rejected(old, tmp_path):
+def test_pairs_of_another_head_are_rejected(old, tmp_path):
     count = len(old.pairs)
     with pytest.raises(EpicError, match=rf"head has {count} outputs, the pair order {count - 1} p"):
         migrated(old, tmp_path, pairs=old.pairs[1:])

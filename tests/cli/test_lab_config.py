@@ -54,7 +54,7 @@ def converted(path: Path):
     return config["model"], config["test_dataloader"]["dataset"], notes
 
 
-def test_the_pipeline_of_a_lab_becomes_the_steps_of_ours(tmp_path):
+def test_a_lab_s_pipeline_becomes_our_steps(tmp_path):
     model, dataset, notes = converted(write_config(tmp_path))
     assert model["cls_head"]["num_classes"] == 3477 and model["backbone"]["gamma_d"] == 2.2
     assert dataset["type"] == "EpicSegmentVideoDataset" and dataset["test_mode"]
@@ -68,7 +68,7 @@ def test_the_pipeline_of_a_lab_becomes_the_steps_of_ours(tmp_path):
     assert "`predict: {clips: 10, crops: 3}`" in note
 
 
-def test_steps_around_the_sampling_may_be_the_lab_s(tmp_path):
+def test_steps_around_sampling_may_be_the_lab_s(tmp_path):
     opening = ("'DecordInit', num_threads=1", "'LabSegmentInit', clock=60")
     _, dataset, notes = converted(write_config(tmp_path, opening, ("DecordDecode", "LabDecode")))
     first, _, third, *_ = dataset["pipeline"]
@@ -88,7 +88,7 @@ def test_steps_around_the_sampling_may_be_the_lab_s(tmp_path):
         ("pipeline=test_pipeline, ", "", "its test pipeline is no list of steps"),
     ],
 )
-def test_a_config_that_has_no_counterpart_is_one_error(before, after, words, tmp_path):
+def test_a_config_without_counterpart_is_an_error(before, after, words, tmp_path):
     with pytest.raises(EpicError, match=f"lab: .*{words}"):
         converted(write_config(tmp_path, (before, after)))
 
@@ -100,7 +100,7 @@ def test_a_config_that_has_no_counterpart_is_one_error(before, after, words, tmp
         ("gone.py", r"gone\.py: no such MMAction2 config"),
     ],
 )
-def test_a_file_that_is_no_config_is_one_error(name, words, tmp_path):
+def test_no_config_in_a_file_is_an_error(name, words, tmp_path):
     (tmp_path / "broken.py").write_text("_base_ = '../nowhere.py'\n")
     with pytest.raises(EpicError, match=words):
         read_config(tmp_path / name)
@@ -148,7 +148,7 @@ def test_a_pair_order_is_read_in_several_forms(text, tmp_path):
         ("\xff", "cannot be read as text"),
     ],
 )
-def test_a_bad_pair_order_is_rejected_with_its_line(text, words, tmp_path):
+def test_a_bad_pair_order_has_its_line(text, words, tmp_path):
     path = tmp_path / "pairs.txt"
     path.write_text(text, encoding="latin-1")
     with pytest.raises(EpicError, match=rf"pairs\.txt: {words}"):

@@ -470,7 +470,7 @@ def use_the_classes_of_epic_55() -> None:
         ),
     ],
 )
-def test_an_error_that_costs_a_part_is_a_note(spoil, text):
+def test_an_error_about_an_extra_is_a_note(spoil, text):
     spoil()
     (line,) = read_lines()
     assert text in line.words and line.state == NOTE

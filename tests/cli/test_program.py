@@ -160,7 +160,7 @@ def test_words_with_keys_become_the_option_config():
         pytest.param("train.options={a.b: [1, {c: true}]}", {"a.b": [1, {"c": True}]}, id="option"),
     ],
 )
-def test_a_typed_value_has_the_type_of_its_key(word, value):
+def test_a_typed_value_gets_its_key_s_type(word, value):
     settings = read_settings(config_of(word))
     assert attrgetter(word.partition("=")[0])(settings) == value
 
@@ -185,7 +185,7 @@ def test_another_logger_replaces_that_of_epic100(words):
 
 
 @pytest.mark.slow
-def test_a_dry_run_of_the_demo_needs_no_folder(tmp_path):
+def test_dry_running_the_demo_needs_no_folder(tmp_path):
     """It was refused as a `--directory` that is not there, which nobody had typed."""
     assert "jobs would run" in said(epic100("demo", "-n", "--cores", "1", cwd=tmp_path))
 
@@ -289,7 +289,7 @@ RUN = partial(epic100, "run")
         (PLAIN, "results/segments/tset.txt", "no rule makes this; did you mean results/segments/t"),
     ],
 )
-def test_a_mistake_that_the_rules_find_is_one_line(program, words, answer, folder):
+def test_the_rules_report_mistakes_in_one_line(program, words, answer, folder):
     screen = said(program(*words.split(), "-n", *DEMO, cwd=folder, well=False))
     assert any(answer in line for line in screen.splitlines())
     assert "Exception" not in screen and "Traceback" not in screen
@@ -326,7 +326,7 @@ def test_the_base_config_of_a_folder_is_read(tmp_path, command):
 
 
 @pytest.mark.slow
-def test_names_of_models_and_runs_are_not_read_as_yaml(folder):
+def test_model_and_run_names_are_not_yaml(folder):
     # In YAML, ` #` begins a comment, and 2026-11-30 is a date.
     save_model(TrainedModel({}, [(0, 1, 1)], 97, 300, {}, {}), folder / "2024 #1.pth")
     words = ["test", "2024 #1.pth", "--name", "2026-11-30", "-n", "--verbose"]
@@ -334,7 +334,7 @@ def test_names_of_models_and_runs_are_not_read_as_yaml(folder):
     assert f"{folder}/2024 #1.pth" in done and "results/runs/2026-11-30/metrics.json" in done
 
 
-def test_a_broken_numpy_of_a_module_is_one_line(tmp_path):
+def test_a_module_s_broken_numpy_is_one_line(tmp_path):
     broken = tmp_path / "numpy/__init__.py"
     broken.parent.mkdir()
     broken.write_text("raise ImportError('built for another Python')\n")
@@ -352,7 +352,7 @@ def test_the_program_without_its_packages_is_one_line(tmp_path):
     assert line.startswith("error: epic100: not installed for ") and "`make install`" in line
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+def test_a_closed_pipe_is_no_error(tmp_path):
     python = shlex.quote(sys.executable)
     done = call("sh", "-c", f"{python} -m epic100 check | true", cwd=tmp_path)
     assert done.stdout == done.stderr == ""

@@ -57,7 +57,7 @@ def test_the_wheel_has_every_file_of_the_workflow(wheel):
             assert f"epic100/shipped/{name}" in names, name
 
 
-def test_the_demo_is_planned_and_made_in_an_empty_folder(programs, tmp_path):
+def test_the_demo_is_made_in_empty_folders(programs, tmp_path):
     planned = jobs(epic100(programs, tmp_path, "demo", "-n", "--verbose"))
     # There are two submissions, of val and of test.
     assert planned["train"] == planned["export"] / 2 == planned["report"] == 1

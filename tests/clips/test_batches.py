@@ -35,7 +35,7 @@ def samples(request):
     return random_samples(2) + random_samples(1, side=4 if request.param == "one shape" else 6)
 
 
-def test_a_batch_equals_pseudo_collate_s_before_and_after_pickling(samples):
+def test_batches_equal_pseudo_collate_s_even_pickled(samples):
     samples[0]["data_samples"].set_gt_label(np.array([0, 1]))
     expected = pseudo_collate(samples)
     batch = collate_in_one(samples)
@@ -50,7 +50,7 @@ def test_a_batch_equals_pseudo_collate_s_before_and_after_pickling(samples):
             assert torch.equal(sample.gt_label, expected_sample.gt_label)
 
 
-def test_each_clip_is_pinned_and_what_is_pinned_reaches_the_model(samples, monkeypatch):
+def test_pinned_clips_reach_the_model(samples, monkeypatch):
     # Without a GPU nothing can be pinned, so a copy stands for a pinned tensor.
     copies, moved, move = [], [], torch.Tensor.to
     monkeypatch.setattr(
@@ -88,5 +88,5 @@ def count_open_files():
 
 
 @pytest.mark.slow
-def test_18_workers_with_batches_of_128_keep_few_files_open():
+def test_18_workers_keep_few_files_open():
     assert apart(count_open_files) < 300

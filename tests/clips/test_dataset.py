@@ -45,7 +45,7 @@ def ids_of(data):
     return [data.narration_id(index) for index in range(len(data))]
 
 
-def test_a_sample_has_the_frames_and_the_pair_of_its_segment(lab):
+def test_a_sample_has_frames_and_pair_of_segment(lab):
     data = dataset(lab)
     segments = read_segments(f"{lab.results}/clean/train.txt")
     pairs = read_pairs(f"{lab.results}/clean/pairs.tsv")
@@ -59,7 +59,7 @@ def test_a_sample_has_the_frames_and_the_pair_of_its_segment(lab):
 
 
 @pytest.mark.parametrize("suffix, delimiter", [("csv", ","), ("tsv", "\t")])
-def test_a_sample_has_the_columns_of_one_s_own_table(lab, tmp_path, suffix, delimiter):
+def test_a_sample_has_one_s_own_columns(lab, tmp_path, suffix, delimiter):
     names = read_segments(f"{lab.results}/clean/train.txt")["narration_id"].tolist()
     table = tmp_path / f"hands.{suffix}"
     # The rows of the table stand in another order.
@@ -101,9 +101,7 @@ def broken_root(lab, tmp_path_factory):
 
 
 @pytest.mark.parametrize("test_mode", [False, True])
-def test_a_clip_that_does_not_decode_is_replaced_by_another_segment_and_logged(
-    lab, broken_root, caplog, test_mode
-):
+def test_a_broken_clip_is_replaced_and_logged(lab, broken_root, caplog, test_mode):
     data = dataset(lab, data_root=broken_root, max_broken=1.0, test_mode=test_mode)
     ids = ids_of(data)
     broken_ids = [name for name in ids if name.startswith("P02_101_")]
@@ -131,7 +129,7 @@ def clips_of_two_epochs(data, workers, persistent=False):
     return epochs
 
 
-def test_clips_and_replacements_depend_on_seed_epoch_and_sample_alone(lab, broken_root):
+def test_clips_depend_on_seed_epoch_and_sample_alone(lab, broken_root):
     options = {"data_root": broken_root, "max_broken": 1.0, "part": 6}
     data = dataset(lab, **options)
     expected = clips_of_two_epochs(data, workers=0)
@@ -155,21 +153,19 @@ def test_clips_and_replacements_depend_on_seed_epoch_and_sample_alone(lab, broke
         pytest.param(0.0, 0, r"^1 of \d+ clips do not decode", id="none is tolerated"),
     ],
 )
-def test_too_many_broken_clips_stop_the_run_with_their_segments(
-    lab, broken_root, max_broken, workers, words
-):
+def test_too_many_broken_clips_stop_the_run(lab, broken_root, max_broken, workers, words):
     data = dataset(lab, data_root=broken_root, max_broken=max_broken)
     with pytest.raises(EpicError, match=words):
         clips_of_two_epochs(data, workers)
 
 
-def test_the_search_for_a_replacement_ends_after_10_segments(lab, tmp_path):
+def test_a_replacement_is_sought_ten_times(lab, tmp_path):
     data = dataset(lab, data_root=str(tmp_path), max_broken=1.0)
     with pytest.raises(FrameError, match="no clip of 10 other segments decodes"):
         data[0]
 
 
-def test_a_pair_outside_the_table_is_rejected_in_training_alone(lab, tmp_path):
+def test_a_foreign_pair_is_rejected_in_training_only(lab, tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("P01/P01_01.MP4 0 60 96 299 P01_01_0\n")
     assert dataset(lab, path, test_mode=True).get_data_info(0)["label"] == -1

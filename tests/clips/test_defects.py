@@ -106,7 +106,7 @@ class KilledDataset(Dataset):
 # A killed worker is noticed while torch waits for a batch, or by its signal handler, which
 # interrupts the training step.
 @pytest.mark.parametrize("step_seconds", [0, 3], ids=["while waiting", "during a step"])
-def test_the_error_about_a_killed_worker_says_what_to_do(step_seconds):
+def test_a_killed_worker_s_error_says_a_remedy(step_seconds):
     with (
         pytest.raises(EpicError, match=r"ended from outside: .*DataLoader worker \(pid.*; give "),
         ended_workers_are_errors(),

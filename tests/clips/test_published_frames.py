@@ -25,9 +25,7 @@ def sample(video, start, stop, fps):
 
 
 @pytest.mark.parametrize("rule, video, start, stop, fps, times", TIMES)
-def test_each_frame_is_within_half_a_frame_of_the_published_code_s_time(
-    rule, video, start, stop, fps, times
-):
+def test_frames_match_the_published_code_within_half(rule, video, start, stop, fps, times):
     step = PublishedFrames(**STEPS[rule], num_clips=10 if rule == "slowfast" else 1)
     segment = sample(video, start, stop, fps)
     result = step.transform({**segment, "start_seconds": start, "stop_seconds": stop})
@@ -39,7 +37,7 @@ def test_each_frame_is_within_half_a_frame_of_the_published_code_s_time(
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("stop", [13.0, 10.01], ids=["three seconds", "one frame"])
-def test_a_segment_without_seconds_is_timed_by_its_frames(rule, stop):
+def test_segments_without_seconds_are_timed_by_frames(rule, stop):
     step = PublishedFrames(**STEPS[rule])
     segment = sample("P01_01", 10.0, stop, fps=50.0)
     with_seconds = step.transform({**segment, "start_seconds": 10.0, "stop_seconds": stop})
@@ -50,7 +48,7 @@ def test_a_segment_without_seconds_is_timed_by_its_frames(rule, stop):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_frames_beyond_the_segment_become_its_first_and_last(rule):
+def test_frames_beyond_segments_become_first_and_last(rule):
     segment = sample("P01_01", 10.0, 12.0, fps=50.0)
     longer = {**segment, "start_seconds": 5.0, "stop_seconds": 17.0}
     found = PublishedFrames(**{**STEPS[rule], "num_clips": 10}).transform(longer)["frame_inds"]

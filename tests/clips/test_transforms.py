@@ -36,7 +36,7 @@ def open_segment(lab, decoder="pyav", has_index=True):
         ("decord", "'decord', which is not installed.*expected 'pyav'"),
     ],
 )
-def test_a_decoder_that_is_unknown_or_not_installed_is_rejected(monkeypatch, decoder, words):
+def test_an_unknown_or_missing_decoder_is_rejected(monkeypatch, decoder, words):
     # With None here, an import fails as if the package were not installed.
     monkeypatch.setitem(sys.modules, "decord", None)
     with pytest.raises(EpicError, match=words):
@@ -57,9 +57,7 @@ def test_the_rate_is_that_of_the_file(lab, decoder, has_index):
         pytest.param(4990, 5000, FrameError, r"P02_101_7: .*P02_101\.MP4", id="after the file"),
     ],
 )
-def test_the_error_about_a_missing_frame_names_the_segment(
-    lab, decoder, start, frame, error, words
-):
+def test_the_missing_frame_s_error_names_its_segment(lab, decoder, start, frame, error, words):
     sample = open_segment(lab, decoder)
     sample |= {"frame_inds": np.array([start, frame]), "start_index": start}
     with pytest.raises(error, match=words):
@@ -67,7 +65,7 @@ def test_the_error_about_a_missing_frame_names_the_segment(
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_a_frame_is_scaled_to_a_short_side_drawn_from_a_closed_interval(lab, decoder):
+def test_the_short_side_is_of_a_closed_interval(lab, decoder):
     sample = open_segment(lab, decoder) | {"frame_inds": np.arange(3)}
     # Each test of this file seeds NumPy, since the steps draw from its global generator.
     np.random.seed(0)
@@ -154,7 +152,7 @@ def test_a_film_with_gaps_shows_the_same_moments(open_film, film, has_seconds, s
 
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("cut", [0, 10, 30], ids="narrowed by {}".format)
-def test_a_segment_narrowed_after_opening_shows_its_own_frames(open_film, decoder, cut):
+def test_a_narrowed_segment_shows_its_own_frames(open_film, decoder, cut):
     # Of the 80 frames [60, 140), the film lacks 40.
     sample = open_film("gap", decoder, (60, 100))
     assert (sample["start_index"], sample["total_frames"]) == (60, 80)
@@ -166,7 +164,7 @@ def test_a_segment_narrowed_after_opening_shows_its_own_frames(open_film, decode
 
 
 @pytest.mark.parametrize("change", [-1, 1], ids=["before its start", "after its end"])
-def test_a_frame_outside_the_opened_segment_is_an_error(open_film, change):
+def test_a_frame_outside_the_segment_is_an_error(open_film, change):
     sample = open_film("gap", frames=(60, 100))
     sample["start_index"] += change
     sample["frame_inds"] = sample["start_index"] + np.array([0, 79])
@@ -207,7 +205,7 @@ def segments_of_train(lab, *steps, decoder="pyav"):
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_a_forked_worker_reads_the_same_clip_after_its_parent(lab, decoder):
+def test_a_forked_worker_reads_the_same_clip(lab, decoder):
     dataset = segments_of_train(lab, decoder=decoder)
     expected = dataset[0]["imgs"]
     forked = {"num_workers": 1, "timeout": 60, "multiprocessing_context": "fork"}
@@ -237,7 +235,7 @@ def clip_of(lab):
         pytest.param("decord", "random", {"type": "RandomCrop", "size": 40}, marks=needs_decord),
     ],
 )
-def test_a_crop_equals_mmaction2_s_with_the_same_random_numbers(clip_of, decoder, crop_type, crop):
+def test_a_crop_equals_mmaction2_s(clip_of, decoder, crop_type, crop):
     uncropped = {"type": "DecodeSegment", "short_side": (48, 60)}
     cropped = uncropped | {"crop": crop_type, "size": 40, "flip_ratio": 0.5}
     for seed in range(4):
@@ -252,7 +250,7 @@ def test_a_crop_equals_mmaction2_s_with_the_same_random_numbers(clip_of, decoder
 
 
 @pytest.mark.parametrize("frame_size", [(256, 455), (57, 101), (1080, 1920)])
-def test_resized_crops_have_the_area_and_aspect_ratio_of_the_recipe(frame_size):
+def test_resized_crops_have_recipe_s_area_and_ratio(frame_size):
     np.random.seed(0)
     crop = Crop("resized", size=160, area=(0.5, 1.0), flip_ratio=0.5)
     height, width = frame_size
@@ -313,7 +311,7 @@ STEPS = [
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step["type"])
-def test_a_step_of_mmaction2_changes_a_clip_alike_with_the_same_seed(lab, step):
+def test_an_mmaction2_step_keeps_clips_consistent(lab, step):
     """ColorJitter failed in NumPy 2, and steps that draw from torch or Python were not seeded."""
     lazy = [{"type": "Resize", "lazy": True, **SQUARE}] if step["type"] == "Fuse" else []
     datasets = [segments_of_train(lab, *lazy, step) for _ in range(2)]

@@ -81,12 +81,12 @@ def test_timestamps_become_frames_at_the_file_s_rate(csvs, split):
         ),
     ],
 )
-def test_other_columns_and_the_last_line_end_are_ignored(csvs, tmp_path, changed):
+def test_other_columns_and_line_ends_are_ignored(csvs, tmp_path, changed):
     (tmp_path / "a.csv").write_text(changed(pd.read_csv(csvs["train"])))
     pd.testing.assert_frame_equal(load(tmp_path / "a.csv"), load(csvs["train"]))
 
 
-def test_a_segment_that_starts_after_its_video_keeps_its_frames(tmp_path):
+def test_segments_that_start_late_keep_their_frames(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(
         "narration_id,video_id,start_timestamp,stop_timestamp,verb_class,noun_class\n"
@@ -97,7 +97,7 @@ def test_a_segment_that_starts_after_its_video_keeps_its_frames(tmp_path):
     assert segments[["start", "stop"]].values.tolist() == [[3640.5 * 50, 3641 * 50]]
 
 
-def test_with_subset_rows_of_videos_outside_the_sheet_are_skipped(csvs):
+def test_a_subset_skips_videos_outside_the_sheet(csvs):
     path = csvs["train"]
     all_rows = load(path)
     small_sheet = {name: VIDEOS[name] for name in ("P02_101", "P03_07")}
@@ -284,7 +284,7 @@ THIRD = r"line 4 \(narration_id P01_01_2\), column "
         ),
     ],
 )
-def test_a_bad_csv_is_rejected_with_line_and_column(tmp_path, content, words):
+def test_a_bad_csv_has_line_and_column(tmp_path, content, words):
     check_rejected(tmp_path / "EPIC_100_train.csv", content, words)
 
 

@@ -103,7 +103,7 @@ def test_each_frame_decides_what_is_kept(seed, policy):
     assert len(dropped) > 20 and not retimed
 
 
-def test_the_reason_of_a_drop_names_the_damaged_frames():
+def test_the_drop_reason_names_the_damaged_frames():
     table, videos = one_video((1, 2), (9, 11), (29, 31), (99.9, 100.2), (101, 102))
     rows = scanned([(10, 20), (598, 600), (1800, 1801), (5990, 6000)])
     kept, dropped, _ = run(table, videos, rows)

@@ -46,7 +46,7 @@ ZOO = Path(mmaction.__file__).parent / ".mim/configs/recognition"
 RECIPE = ROOT / "config/x3d_s_epic_rgb_segments.py"
 
 
-def test_each_url_of_the_model_zoo_in_configs_and_docs_is_in_its_metafiles():
+def test_each_model_url_is_in_mmaction2_s_metafiles():
     known = {
         model["Weights"]
         for metafile in ZOO.rglob("metafile.yml")
@@ -71,13 +71,13 @@ def test_each_url_of_the_model_zoo_in_configs_and_docs_is_in_its_metafiles():
         (TrainSettings(), "slowonly_demo.py"),
     ],
 )
-def test_a_random_start_is_by_settings_or_a_config_for_it(settings, config):
+def test_a_random_start_is_set_or_configured(settings, config):
     assert start_weights(settings, ROOT / "config" / config) is None
     with pytest.raises(EpicError, match="schedule for fine-tuning.*from_scratch.py.*`train: from_"):
         start_weights(TrainSettings(load_from=None), RECIPE)
 
 
-def test_weights_are_those_of_the_settings_or_else_of_the_config_and_its_bases(tmp_path):
+def test_weights_are_set_or_in_a_base_config(tmp_path):
     assert start_weights(TrainSettings(load_from="a.pth"), RECIPE).path == "a.pth"
     derived = tmp_path / "mine.py"
     derived.write_text(f'_base_ = "{RECIPE}"\n')
@@ -91,14 +91,14 @@ def test_weights_are_those_of_the_settings_or_else_of_the_config_and_its_bases(t
         pytest.param("load_from = (", "this MMEngine config cannot be read", id="no Python"),
     ],
 )
-def test_a_config_whose_weights_cannot_be_read_is_an_error(text, words, tmp_path):
+def test_a_config_with_unreadable_weights_is_an_error(text, words, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(text)
     with pytest.raises(EpicError, match=rf"mine.py: {words}"):
         start_weights(TrainSettings(), path)
 
 
-def test_each_url_has_its_own_path_below_the_folder_of_weights():
+def test_each_weights_url_has_its_own_path():
     urls = [
         "https://a.org/x/m.pth",
         "https://b.org/x/m.pth",
@@ -118,12 +118,12 @@ def test_each_url_has_its_own_path_below_the_folder_of_weights():
         *("https://a.org", "https://a.org/../m", "https://a.org/..?a=b"),
     ],
 )
-def test_weights_at_a_url_of_no_file_or_another_protocol_are_rejected(url):
+def test_urls_without_file_or_protocol_are_rejected(url):
     with pytest.raises(EpicError, match="expected a file, or the http"):
         kept_at(url)
 
 
-def test_the_config_is_rejected_if_its_weights_are_at_no_url():
+def test_weights_without_a_url_are_rejected():
     with pytest.raises(EpicError, match="config: train.load_from is .*expected a file, or the URL"):
         read_settings({"train": {"load_from": "http://?a=b"}})
 
@@ -138,9 +138,7 @@ PAGE = b"<!DOCTYPE html><title>Not found</title>"
         pytest.param(PAGE, r" \(it is a web page\)", id="a web page"),
     ],
 )
-def test_weights_with_another_digest_than_in_their_name_are_rejected(
-    server, tmp_path, content, note
-):
+def test_weights_must_match_their_name_s_digest(server, tmp_path, content, note):
     url = server.put("x3d-0123abcd.pth", content)
     path = tmp_path / "x3d-0123abcd.pth"
     sha256 = hashlib.sha256(content).hexdigest()
@@ -172,9 +170,7 @@ ZEROS = "0" * 64
         pytest.param("x.pth", None, None, "x.pth: no such weights", id="no file"),
     ],
 )
-def test_weights_are_checked_by_the_digest_of_the_config_or_else_as_a_checkpoint(
-    tmp_path, name, content, sha256, words
-):
+def test_weights_are_checked_by_digest_or_as_checkpoint(tmp_path, name, content, sha256, words):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(EpicError, match=words) if words else nullcontext():
@@ -198,7 +194,7 @@ def pins(tmp_path):
     return tmp_path / "pins.tsv"
 
 
-def test_without_the_pinned_bytes_of_a_file_there_is_no_receipt(pins, tmp_path):
+def test_no_receipt_without_the_pinned_bytes(pins, tmp_path):
     files = {key: str(tmp_path / name) for key, name in NAMES.items()}
     Path(files["val"]).write_text("an older version\n")
     with pytest.raises(EpicError, match=r"ok: not written: .*validation\.csv"):
@@ -206,7 +202,7 @@ def test_without_the_pinned_bytes_of_a_file_there_is_no_receipt(pins, tmp_path):
     assert not (tmp_path / "ok").exists()
 
 
-def test_the_sheet_of_the_repository_pins_all_files_to_one_commit():
+def test_the_sheet_pins_files_to_one_commit():
     commit = "ea8b40457a400c3fffa1c7f406ef3dc169cc2522"
     for key, pin in read_pins(ROOT / "config/annotations.tsv").items():
         assert pin.name == NAMES[key]
@@ -229,7 +225,7 @@ def test_the_sheet_of_the_repository_pins_all_files_to_one_commit():
         ),
     ],
 )
-def test_an_incomplete_sheet_of_annotation_files_is_an_error(spoil, words, pins):
+def test_an_incomplete_sheet_of_files_is_an_error(spoil, words, pins):
     lines = pins.read_text().splitlines()
     pins.write_text("\n".join(spoil(lines)))
     with pytest.raises(EpicError, match=rf"pins\.tsv: {words}"):
@@ -244,9 +240,7 @@ def test_an_incomplete_sheet_of_annotation_files_is_an_error(spoil, words, pins)
         pytest.param(False, "Kitchen of a lab", "Kitchen of a lab", id="named in the config"),
     ],
 )
-def test_the_data_set_is_named_by_the_config_or_else_by_its_checksum(
-    is_official, name, expected, pins
-):
+def test_config_or_checksum_names_the_data_set(is_official, name, expected, pins):
     csv = pins.parent / NAMES["val"]
     if not is_official:
         csv.write_text("narration_id\nP01_01_0\n")
@@ -260,9 +254,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 @pytest.mark.parametrize(
     ("md5", "verdict"), [(MD5, "md5 as the sheet says"), ("", "the sheet has no md5 to hold it to")]
 )
-def test_the_log_of_a_download_has_progress_and_verdict(
-    server, tmp_path, caplog, monkeypatch, md5, verdict
-):
+def test_a_download_logs_progress_and_verdict(server, tmp_path, caplog, monkeypatch, md5, verdict):
     monkeypatch.setattr("epic100.base.log.PLAIN_SECONDS", 0.0)
     video = Video("P01_01", "P01", "train", 50.0, 60.0, server.put("P01_01.MP4", CONTENT), md5)
     path = video.path(tmp_path)
@@ -301,7 +293,7 @@ NO_MD5, OTHER_MD5 = "", "0" * 32
         ),
     ],
 )
-def test_videos_are_checked_by_the_md5_of_the_sheet(rows, answer, tmp_path):
+def test_videos_must_match_the_sheet_s_md5(rows, answer, tmp_path):
     """A row has the status and md5 by the scan, and the md5 in the sheet."""
     table, ok = tmp_path / "P01.tsv", tmp_path / "videos.ok"
     videos, scanned = [], []

@@ -92,7 +92,7 @@ OTHER_RANGE = status(206, sends=True, Content_Range="bytes 0-299999/300000")
         ),
     ],
 )
-def test_a_file_comes_complete_in_spite_of_its_server(server, target, answers, ranges, reason):
+def test_bad_servers_still_give_complete_files(server, target, answers, ranges, reason):
     lines = download(server.put("a", CONTENT, *answers), target)
     assert server.ranges("a") == ranges
     assert len(lines) == len(ranges) - 1
@@ -108,7 +108,7 @@ def test_a_file_comes_complete_in_spite_of_its_server(server, target, answers, r
         pytest.param({"ETag": '"1"'}, {"ETag": '"1"'}, id="no change"),
     ],
 )
-def test_a_file_that_changes_on_the_server_is_fetched_from_its_start(server, target, before, after):
+def test_a_changed_file_is_fetched_anew(server, target, before, after):
     headers = {"Content_Range": "bytes 100000-299999/300000", **after}
     rest = status(206, CONTENT[100_000:], **headers)
     lines = download(server.put("a", CONTENT, cut(100_000, **before), rest), target)
@@ -148,7 +148,7 @@ def test_a_download_ends_after_its_total_time(server, target, answer, hours, mon
     assert server.ranges("a") == [None, f"bytes={kept}-"]
 
 
-def test_the_pause_is_at_least_the_retry_after_of_the_server(server, target):
+def test_a_retry_waits_as_the_server_says(server, target):
     download(server.put("a", CONTENT, status(503, Retry_After="1")), target)
     assert server.begun[1] - server.begun[0] >= 1
 
@@ -175,9 +175,7 @@ GIVEN_UP = "given up .* attempt 4 of 4"
         pytest.param([promise(-1000)] * 8, "md5 .* of 299000 bytes", 2, 0, MD5, id="short length"),
     ],
 )
-def test_a_download_that_fails_is_resumed_by_the_next_run(
-    server, target, answers, words, requests, kept, checksum
-):
+def test_the_next_run_resumes_a_download(server, target, answers, words, requests, kept, checksum):
     url = server.put("a", CONTENT, *answers)
     assert_rejected(url, target, f"^{url}: .*{words}", checksum)
     assert part_path(target).stat().st_size == kept
@@ -186,7 +184,7 @@ def test_a_download_that_fails_is_resumed_by_the_next_run(
     assert server.ranges("a")[requests:] == [last_range]
 
 
-def test_a_download_that_makes_progress_may_be_cut_any_number_of_times(server, target, monkeypatch):
+def test_a_progressing_download_may_be_cut_often(server, target, monkeypatch):
     monkeypatch.setattr("epic100.data.fetch.TRIES", 2)
     download(server.put("a", LONG, *[cut(PROGRESS + 1)] * 5), target, LONG, LONG_MD5)
     assert len(server.asked) == 6
@@ -203,9 +201,7 @@ def test_a_download_that_makes_progress_may_be_cut_any_number_of_times(server, t
         pytest.param(bytes(5), None, [None, None], id="no checksum"),
     ],
 )
-def test_a_part_of_an_earlier_run_is_used_only_if_the_md5_is_right(
-    server, target, part, checksum, ranges
-):
+def test_an_old_part_needs_the_right_md5(server, target, part, checksum, ranges):
     target.parent.mkdir()
     part_path(target).write_bytes(part)
     download(server.put("a", CONTENT, *[cut(1000)] * (not checksum)), target, checksum=checksum)
@@ -217,7 +213,7 @@ def test_a_url_that_is_not_http_is_rejected(target, url):
     assert_rejected(url, target, r"its url is .*expected http:// or https://")
 
 
-def test_a_second_process_does_not_download_the_same_file(server, target):
+def test_a_second_process_does_not_download_too(server, target):
     target.parent.mkdir()
     with part_path(target).open("wb") as part:
         fcntl.flock(part, fcntl.LOCK_EX)

@@ -12,7 +12,7 @@ from epic100.data.official_lists import (
 )
 
 
-def test_a_list_named_in_the_config_goes_before_the_official_one(tmp_path):
+def test_a_configured_list_goes_before_the_official(tmp_path):
     val = tmp_path / "EPIC_100_validation.csv"
     for name in ("EPIC_100_tail_verbs.csv", "EPIC_100_tail_nouns.csv"):
         (tmp_path / name).touch()
@@ -85,7 +85,7 @@ def test_an_official_list_is_read_by_its_column(tmp_path, key, text, values):
         ),
     ],
 )
-def test_a_bad_list_is_rejected_with_line_and_column(tmp_path, key, content, words):
+def test_a_bad_list_has_line_and_column(tmp_path, key, content, words):
     path = tmp_path / "list.csv"
     path.write_bytes(content)
     read = read_list if key in LISTS else read_class_list
@@ -108,7 +108,7 @@ def csvs(tmp_path):
     return [tmp_path / f"{name}.csv" for name in texts]
 
 
-def test_a_class_is_called_by_its_most_frequent_word_or_by_its_number(csvs):
+def test_a_class_is_named_by_word_or_number(csvs):
     names = read_class_names(csvs)
     # `put` is used four times over all files, and `put-down`, which comes first, twice.
     assert names("verb", 1) == "put"

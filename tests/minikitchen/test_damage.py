@@ -27,7 +27,7 @@ def copy(whole, tmp_path) -> Path:
     return Path(shutil.copyfile(whole, tmp_path / "copy.MP4"))
 
 
-def test_the_coded_data_are_the_bytes_of_all_packets(whole):
+def test_coded_data_are_all_packets_bytes(whole):
     start, stop = coded_data(whole)
     with av.open(whole) as container:
         packets = [p for p in container.demux(video=0) if p.size]
@@ -58,7 +58,7 @@ def test_a_file_without_coded_data_is_rejected(content, tmp_path):
         pytest.param(b"\0\0\0\0mdat", id="up to the end"),
     ],
 )
-def test_coded_data_with_either_type_of_length_are_found(header, tmp_path):
+def test_both_types_of_length_are_read(header, tmp_path):
     free = b"\0\0\0\x0cfree1234"
     (tmp_path / "odd.MP4").write_bytes(free + header + b"coded")
     start = len(free) + len(header)
@@ -83,7 +83,7 @@ def test_a_zeroed_block_changes_only_coded_data(share, size, whole, copy):
     assert after[block_stop:] == before[block_stop:]
 
 
-def test_a_seed_flips_the_same_bits_in_a_part_of_the_coded_data(whole, copy, tmp_path):
+def test_a_seed_flips_the_same_bits(whole, copy, tmp_path):
     other = Path(shutil.copyfile(whole, tmp_path / "other.MP4"))
     for path in (copy, other):
         flip_bits(path, 200, seed=5, between=(0.4, 0.6))

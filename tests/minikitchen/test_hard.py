@@ -29,7 +29,7 @@ def test_the_pairs_of_train_have_a_long_tail():
     assert max(counts.values()) >= 10 * min(counts.values())
 
 
-def test_a_tenth_of_the_val_segments_have_pairs_that_train_does_not_have():
+def test_a_tenth_of_val_has_unseen_pairs():
     train, val = pair_counts("train"), pair_counts("val")
     assert not set(train) & set(hard.UNSEEN_PAIRS) and val.total() >= 100
     assert 0.05 < sum(val[pair] for pair in hard.UNSEEN_PAIRS) / val.total() < 0.2
@@ -37,7 +37,7 @@ def test_a_tenth_of_the_val_segments_have_pairs_that_train_does_not_have():
         assert verb in {pair[0] for pair in train} and noun in {pair[1] for pair in train}
 
 
-def test_segments_are_as_long_as_those_of_epic_100():
+def test_segments_last_as_long_as_epic_100_s():
     segments = [action for video in SHEET for action in hard.schedule(video, seed=0)]
     lengths = [action.stop - action.start for action in segments]
     # The official val split has quartiles of 1.20, 1.96 and 3.88 s.
@@ -89,7 +89,7 @@ def test_a_motion_has_the_direction_of_its_verb(verb, measure, sign):
     assert sign * (last - first) > 8
 
 
-def test_a_tremble_hides_the_direction_from_a_short_clip():
+def test_a_tremble_hides_direction_in_short_clips():
     # This is one second of the segment of four.
     heights, _ = heights_and_areas(0, np.linspace(0.25, 0.5, 11))
     assert {-1, 1} <= set(np.sign(np.diff(heights)))
@@ -102,13 +102,13 @@ def test_an_object_is_around_its_middle(shape):
     assert is_inside.any() and np.hypot(u, v)[is_inside].max() < 1.6
 
 
-def test_each_participant_has_a_kitchen_with_its_own_look():
+def test_each_participant_has_an_own_kitchen():
     looks = {video.video_id: hard.look(video, seed=0) for video in SHEET}
     assert looks["P01_01"] == looks["P01_101"] == looks["P01_05"]
     assert len({looks[f"P0{n}_01"].tint for n in range(1, 8)}) == 7
 
 
-def test_csvs_have_the_segments_and_words_of_the_hard_level(tmp_path):
+def test_the_hard_csvs_have_segments_and_words(tmp_path):
     write_annotations(SHEET[:1], tmp_path, seed=0, level="hard")
     table = pd.read_csv(tmp_path / "EPIC_100_train.csv")
     expected = {a.narration_id: hard.VERBS[a.verb] for a in hard.schedule(SHEET[0], seed=0)}

@@ -112,14 +112,14 @@ def test_one_pair_of_val_is_not_in_train(segments):
     assert 1 <= counts["val"][UNSEEN_PAIR] <= 2
 
 
-def test_the_unseen_participants_are_those_of_val_who_are_not_in_train(segments, tables):
+def test_unseen_participants_are_in_val_only(segments, tables):
     participants = {split: set(csv["participant_id"]) for split, csv in segments.items()}
     listed = tables["EPIC_100_unseen_participant_ids_validation"]["participant_id"]
     assert set() < set(listed) == participants["val"] - participants["train"]
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_the_segments_of_a_video_do_not_depend_on_other_videos(split, tables, tmp_path):
+def test_segments_do_not_depend_on_other_videos(split, tables, tmp_path):
     (video, *_) = (video for video in SHEET if video.split == split)
     write_annotations([video], tmp_path, seed=0)
     alone = pd.read_csv(tmp_path / FILES[split])
@@ -136,7 +136,7 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path):
     assert one == again and one not in others
 
 
-def test_a_video_has_a_key_frame_every_250_frames_and_b_frames_between(short_file):
+def test_key_frames_come_every_250_frames(short_file):
     with av.open(short_file) as container:
         packets = [p for p in container.demux(video=0) if p.size]
     assert [i for i, packet in enumerate(packets) if packet.is_keyframe] == [0, 250, 500]
@@ -144,7 +144,7 @@ def test_a_video_has_a_key_frame_every_250_frames_and_b_frames_between(short_fil
 
 
 @pytest.mark.slow
-def test_an_object_is_visible_in_all_frames_of_its_segment_and_no_other(short_file):
+def test_objects_are_visible_in_their_segment_only(short_file):
     with av.open(short_file) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     # The background is dull: only an object has saturated colours.

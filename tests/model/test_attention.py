@@ -32,7 +32,7 @@ def gradients(model):
 
 
 @pytest.mark.parametrize("options", [{}, {"qkv_bias": False}, {"qk_scale": 0.3}], ids=str)
-def test_fused_attention_gives_the_features_and_gradients_of_mmaction2(options):
+def test_fused_attention_equals_mmaction2_s(options):
     fused = backbone("FusedVisionTransformer", **options)
     own = backbone("VisionTransformer", **options)
     assert list(own.state_dict()) == list(fused.state_dict())
@@ -59,7 +59,7 @@ def with_recomputed(blocks, **options):
 
 
 @pytest.mark.parametrize("autocast", [False, True], ids=["fp32", "bf16"])
-def test_recomputed_blocks_give_the_same_gradients_and_keep_less_for_the_backward_pass(autocast):
+def test_recomputed_blocks_save_memory_and_equal_gradients(autocast):
     gradients_found, saved_bytes = [], []
     for blocks in ((), (0, 1, 2)):
         model = with_recomputed(blocks, drop_path_rate=0.5, drop_rate=0.3)

@@ -24,9 +24,7 @@ pytestmark = pytest.mark.slow
     "precision, dtype",
     [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
 )
-def test_all_passes_compute_in_the_precision_of_the_recipe(
-    lab, tmp_path, monkeypatch, precision, dtype
-):
+def test_all_passes_have_the_recipe_s_precision(lab, tmp_path, monkeypatch, precision, dtype):
     """Validation and features once computed in float32, whatever the recipe said."""
     autocast_on_cpu(monkeypatch.setattr)
     # Here the CPU supports every type, as a new GPU does.

@@ -51,7 +51,7 @@ def built(pairs, heads="pair", **head):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("heads", OUTPUTS)
-def test_a_head_has_the_outputs_of_its_tasks_and_the_sum_of_their_losses(pairs, heads, smoothing):
+def test_a_head_sums_its_tasks_losses(pairs, heads, smoothing):
     pair_ids = [2, 0, 1, 2]
     # For each task, these are the number of outputs, and the classes of samples of these pairs.
     sizes_and_labels = {
@@ -123,7 +123,7 @@ class SquaredLoss(nn.Module):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("heads", OUTPUTS)
 @pytest.mark.parametrize("reduce", ["sum", "mean"])
-def test_a_loss_of_one_s_own_is_applied_to_each_task(pairs, heads, reduce, smoothing):
+def test_an_own_loss_applies_to_each_task(pairs, heads, reduce, smoothing):
     own = {"type": "SquaredLoss"}
     described = head_of(pairs, heads, loss_cls=own, label_smooth_eps=smoothing)
     head = epic_head(**described, loss=reduce)
@@ -166,7 +166,7 @@ def test_a_validation_computes_the_loss_of_the_training(pairs, reduce, loss_cls)
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("heads, outputs", [("verb_noun", VERBS + NOUNS), ("both", 3 + 7)])
-def test_the_loss_of_shares_equals_that_of_ids_and_is_linear_in_them(heads, outputs, smoothing):
+def test_shares_and_ids_have_the_same_loss(heads, outputs, smoothing):
     torch.manual_seed(0)
     loss = OutputsLoss(PAIRS, heads, VERBS, NOUNS, smoothing)
     # Shares that are 0 or 1 give the loss and the gradient of ids, to the bit.
@@ -239,7 +239,7 @@ SOFT = [torch.eye(MANY_PAIRS)[i] * 0.7 + 0.3 / MANY_PAIRS for i in range(6)]
     [[3], [0, 1, 2, 3, 4, 39], SOFT, SOFT[:1]],
     ids=["one id", "ids", "shares", "shares of one"],
 )
-def test_the_loss_and_the_accuracies_are_mmaction2_s_to_the_bit(many, labels, smooth):
+def test_loss_and_accuracies_are_mmaction2_s_exactly(many, labels, smooth):
     ours = built(many, label_smooth_eps=smooth)
     scores = torch.randn(len(labels), MANY_PAIRS)
     expected = BaseHead.loss_by_feat(ours, scores, samples(labels))
@@ -261,7 +261,7 @@ def test_the_loss_and_the_accuracies_are_mmaction2_s_to_the_bit(many, labels, sm
         pytest.param("both", {}, id="several tasks"),
     ],
 )
-def test_a_training_step_of_a_head_never_waits_for_the_device(many, heads, head):
+def test_a_training_step_never_waits_for_the_device(many, heads, head):
     """Torch's `meta` device has no values, so an operation that reads one is noticed."""
     built_head = built(many, heads, **head).to("meta")
     mix = MODELS.build({"type": "MixClips", "num_classes": MANY_PAIRS})

@@ -59,7 +59,7 @@ def test_scores_are_those_of_transformers_own_forward_pass(folders, encoder_type
 
 
 @pytest.mark.parametrize("encoder_type", ENCODER_TYPES)
-def test_a_frozen_encoder_has_no_gradients_and_is_not_saved(folders, encoder_type):
+def test_a_frozen_encoder_is_not_saved(folders, encoder_type):
     model = recognizer(folders[encoder_type])
     model.train()
     names = {name for name, _ in model.named_parameters()} | model.state_dict().keys()
@@ -123,7 +123,7 @@ def test_attentive_pooling_tells_the_order_of_tokens(blocks):
     assert forward.shape == (2, 48) and not torch.allclose(forward, backward, atol=1e-6)
 
 
-def test_without_transformers_the_error_names_the_extra_to_install(folders, monkeypatch):
+def test_without_transformers_the_extra_is_named(folders, monkeypatch):
     # With None here, an import fails as if the package were not installed.
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(EpicError, match=r"not installed; install the extra: .*epic100\[hf\]"):
@@ -144,6 +144,6 @@ LONG_HEAD = "---\n" + 200_000 * "x: y\n"
         pytest.param("---\nlicense: <script>alert(1)</script>\n---\n", None, id="markup"),
     ],
 )
-def test_the_license_is_read_from_the_head_of_the_card(tmp_path, card, license):
+def test_the_card_s_head_gives_the_license(tmp_path, card, license):
     (tmp_path / "README.md").write_text(card)
     assert license_of(tmp_path) == (license or "not stated in its README.md")

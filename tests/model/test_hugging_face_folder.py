@@ -48,7 +48,7 @@ def clip_of(tmp_path_factory):
 
 
 @pytest.mark.parametrize("model_type", IMAGE_MODELS)
-def test_sizes_that_a_config_leaves_out_are_transformers_defaults(model_type):
+def test_missing_sizes_are_transformers_defaults(model_type):
     """A folder that transformers writes has only what differs from its defaults."""
     # The import takes half a second, which the collection of tests does not wait for.
     from transformers import AutoConfig
@@ -86,7 +86,7 @@ def test_pixels_are_nearly_those_of_transformers_processor(folders, clip_of, enc
     assert ((ours - theirs) / (white - black)).abs().mean() <= (3 if is_squeezed else 2) / 255
 
 
-def test_keys_that_a_config_of_images_leaves_out_have_transformers_defaults(folders, tmp_path):
+def test_missing_image_keys_have_transformers_defaults(folders, tmp_path):
     folder = shutil.copytree(folders["siglip"], tmp_path / "encoder")
     # The files of google/siglip-base-patch16-224 are like these.
     part = {"model_type": "siglip_vision_model"}
@@ -273,9 +273,7 @@ def changed(name, **changes):
         ),
     ],
 )
-def test_a_folder_without_a_complete_safe_model_is_rejected(
-    folders, tmp_path, encoder_type, change, words
-):
+def test_a_folder_without_safe_model_is_rejected(folders, tmp_path, encoder_type, change, words):
     folder = shutil.copytree(folders[encoder_type], tmp_path / "encoder")
     change(folder)
     with pytest.raises(EpicError, match=words) as caught:
@@ -283,9 +281,7 @@ def test_a_folder_without_a_complete_safe_model_is_rejected(
     assert str(caught.value).startswith(str(folder)) and "\n" not in str(caught.value)
 
 
-def test_the_fingerprint_changes_with_weights_and_processor_but_not_with_the_card(
-    folders, tmp_path
-):
+def test_the_fingerprint_follows_weights_and_processor(folders, tmp_path):
     folder = shutil.copytree(folders["vjepa2"], tmp_path / "encoder")
     first = HuggingFaceFolder(folder).fingerprint
     (folder / "README.md").write_text("another card")
@@ -296,7 +292,7 @@ def test_the_fingerprint_changes_with_weights_and_processor_but_not_with_the_car
     assert len({first, with_other_weights, HuggingFaceFolder(folder).fingerprint}) == 3
 
 
-def test_dinov2_sees_frames_of_the_size_of_its_processor(folders, tmp_path):
+def test_dinov2_sees_frames_of_its_processor_s_size(folders, tmp_path):
     # Published folders are like this: config.json says 518 pixels, and the processor 224.
     folder = shutil.copytree(folders["dinov2"], tmp_path / "encoder")
     change_keys(folder, IMAGE_PROCESSOR, size=56, crop_size=48)

@@ -97,12 +97,12 @@ def test_a_file_that_is_no_model_is_rejected(tmp_path, content, words):
     ],
     ids=["heads", "names", "task of names", "id of a name", "long name", "pair", "config"],
 )
-def test_a_field_with_a_wrong_value_is_not_saved(tmp_path, change, words):
+def test_a_wrong_field_is_not_saved(tmp_path, change, words):
     with pytest.raises(EpicError, match=rf"model\.pth: {words}"):
         save_model(small_model(**change), tmp_path / "model.pth")
 
 
-def test_a_model_made_elsewhere_predicts_on_a_cpu_with_channels_last_weights(model):
+def test_a_foreign_channels_last_model_predicts(model):
     """With them it is 1.4 times faster (docs/evidence/gpu.md)."""
     trained = load_model(model)
     # A model that was trained here has a class that lays out its weights itself.

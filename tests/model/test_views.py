@@ -23,7 +23,7 @@ from support.models import STEP_LIST
 @pytest.mark.parametrize("clips", [1, 10])
 @pytest.mark.parametrize("fps", [None, 30])
 @pytest.mark.parametrize("length", [1, 5, 72, 73, 74, 400, 5000])
-def test_clips_are_spread_evenly_and_stay_in_the_segment(length, fps, clips):
+def test_clips_are_even_and_inside_the_segment(length, fps, clips):
     pipeline = view_pipeline(STEP_LIST, clips, crops=1)
     step = next(step for step in pipeline if step["type"] == "SampleFrames")
     sampler = TRANSFORMS.build(step | {"target_fps": fps})
@@ -123,7 +123,7 @@ def test_the_probabilities_of_views_are_averaged(model, max_batch_size):
     torch.testing.assert_close(found.exp(), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_fewer_views_are_computed_at_once_after_one_ran_out_of_memory(model, monkeypatch):
+def test_out_of_memory_means_fewer_views_at_once(model, monkeypatch):
     clips = [clip_of(views=3, seed=1), clip_of(views=3, seed=2)]
     expected = log_probs(model, clips)
     batch_sizes, most, extract_feat = [], 2, model.extract_feat
@@ -145,7 +145,7 @@ def test_fewer_views_are_computed_at_once_after_one_ran_out_of_memory(model, mon
         log_probs(model, clips)
 
 
-def test_bfloat16_is_used_in_the_backbone_but_not_in_the_head(model):
+def test_bfloat16_is_for_the_backbone_only(model):
     head_types = []
     hook = model.cls_head.fc_cls.register_forward_hook(
         lambda _, inputs, output: head_types.append((inputs[0].dtype, output.dtype))
@@ -174,7 +174,7 @@ def test_bfloat16_is_used_in_the_backbone_but_not_in_the_head(model):
         pytest.param({"type": "OptimWrapper"}, "cuda:0", None, id="no mixed precision"),
     ],
 )
-def test_a_pass_computes_in_the_type_of_the_training_if_the_device_has_it(wrapper, device, dtype):
+def test_a_pass_computes_in_the_training_s_type(wrapper, device, dtype):
     assert usable(dtype_of({"optim_wrapper": wrapper}), device) is dtype
 
 
@@ -194,9 +194,7 @@ def test_only_5_d_weights_become_channels_last():
         pytest.param([], "other", 1, None, id="no sampling"),
     ],
 )
-def test_the_default_views_follow_from_how_frames_are_sampled(
-    steps, sampling_type, clips, frames_of_2d_model
-):
+def test_sampling_decides_the_default_views(steps, sampling_type, clips, frames_of_2d_model):
     assert sampling_of(steps).sampling_type == sampling_type
     assert chosen_views(steps, clips=None, crops=1) == (clips, 1)
     assert frames_of_2d(steps) == frames_of_2d_model
@@ -266,7 +264,7 @@ CROPPED = {**DECODED, "crop": "centre", "size": 160}
         ),
     ],
 )
-def test_the_test_pipeline_is_changed_to_the_chosen_clips_and_crops(steps, clips, crops, expected):
+def test_the_test_pipeline_has_the_chosen_views(steps, clips, crops, expected):
     assert view_pipeline(steps, clips, crops) == expected
     # The model's own pipeline is not changed.
     assert "num_clips" not in DENSE[0]

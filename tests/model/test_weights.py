@@ -22,9 +22,7 @@ from epic100.model.weights import fit_weights, read_weights
         ("pytorchvideo", 563, {"backbone.layer1.0.downsample.bn"}),
     ],
 )
-def test_weights_of_another_project_get_mmaction2_s_names_and_shapes(
-    project, count, absent, tmp_path
-):
+def test_foreign_weights_get_mmaction2_s_names_and_shapes(project, count, absent, tmp_path):
     lines = (Path(__file__).parent / f"data/x3d_s_{project}.tsv").read_text().splitlines()
     published = {}
     for line in lines:
@@ -42,7 +40,7 @@ def test_weights_of_another_project_get_mmaction2_s_names_and_shapes(
     assert {name.rsplit(".", 1)[0] for name in expected.keys() - found.keys()} == absent
 
 
-def test_start_weights_that_fit_in_part_name_the_tensors_that_do_not():
+def test_partial_start_weights_name_what_does_not_fit():
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 2))
     tensors = model.state_dict()
     assert fit_weights("w.pth", tensors, model) == "4 of 4 tensors"

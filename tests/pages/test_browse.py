@@ -56,7 +56,7 @@ def test_accuracies_are_those_of_the_shown_segments(page):
     assert len(set(ask(page, left))) == 1
 
 
-def test_the_calibration_plot_has_scales_and_says_how_many_segments_a_bin_has(page):
+def test_calibration_has_scales_and_segment_counts(page):
     ask(page, "await open('calibration')")
     counts = ask(
         page,
@@ -83,7 +83,7 @@ def test_no_table_has_a_class_without_segments(page):
         assert numbers and min(numbers) > 0
 
 
-def test_a_click_on_a_cell_of_the_confusion_matrix_lists_its_segments(page):
+def test_a_click_on_confusion_lists_segments(page):
     cell = "#matrix tbody tr:nth-child(1) td:nth-child(3) button"
     ask(page, f"await open('confusion'); document.querySelector('{cell}').click(); await wait()")
     state = "return [at('segments').hidden, count(), at('chips').innerText]"
@@ -107,7 +107,7 @@ def test_the_confusion_matrix_counts_the_filtered_segments(page):
     )
 
 
-def test_the_line_on_the_timeline_moves_with_the_clip(page):
+def test_the_timeline_s_line_follows_the_clip(page):
     line = "return new DOMMatrix(getComputedStyle(document.querySelector('.line')).transform).m41"
     block = "document.querySelector('.block[data-segment=\"4\"]')"
     ask(page, f"{block}.click()")
@@ -146,7 +146,7 @@ def test_damage_and_dropped_segments_are_on_the_timeline(page):
     assert REASON in ask(page, "return at('message').innerText + at('badges').innerText")
 
 
-def test_the_timeline_of_a_whole_video_is_shown_or_its_command(page):
+def test_the_timeline_or_its_command_is_shown(page):
     state = "return [texts('.block.seen'), at('legend').innerText]"
     actions, legend = ask(page, "show(10);" + state)
     assert actions == ["take plate"] and "epic100" not in legend
@@ -156,7 +156,7 @@ def test_the_timeline_of_a_whole_video_is_shown_or_its_command(page):
     assert legend.endswith("epic100 run --directory demo results/timeline/P01_11.tsv")
 
 
-def test_a_clip_that_cannot_be_shown_has_a_message_in_its_place(page, one_run):
+def test_an_unplayable_clip_has_a_message(page, one_run):
     shown = "return [at('player').hidden, at('message').innerText]"
     hidden, message = ask(page, "show(0);" + shown)
     assert hidden and message.startswith("No clip was made of this segment. Its moment in the whol")

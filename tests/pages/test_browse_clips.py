@@ -74,7 +74,7 @@ def cut(kitchen, first) -> Kitchen:
     return kitchen
 
 
-def test_each_segment_has_a_clip_and_a_row_of_the_table(first):
+def test_each_segment_has_a_clip_and_row(first):
     names = first.segments["narration_id"].tolist()
     assert [row["narration_id"] for row in rows_of(first.table)] == names
     clips = read_clips([first.table])
@@ -82,7 +82,7 @@ def test_each_segment_has_a_clip_and_a_row_of_the_table(first):
     assert sorted(path.name for path in clips.values()) == list(first.files())
 
 
-def test_no_clip_is_cut_again_of_the_same_bytes_elsewhere(cut, tmp_path):
+def test_the_same_bytes_are_not_cut_again(cut, tmp_path):
     before = cut.files()
     moved = shutil.copytree(cut.root, tmp_path / "moved")
     os.utime(moved / "P01/P01_01.MP4")
@@ -100,7 +100,7 @@ def test_only_missing_clips_are_cut_again(cut):
     assert [name for name in before if after[name] != before[name]] == [missing.name]
 
 
-def test_a_clip_of_other_frames_replaces_the_old_one(cut):
+def test_other_frames_replace_the_old_clip(cut):
     before, clips = cut.files(), read_clips([cut.table])
     name = cut.segments["narration_id"].iloc[0]
     cut.segments = cut.segments.assign(
@@ -113,7 +113,7 @@ def test_a_clip_of_other_frames_replaces_the_old_one(cut):
     assert clips.items() - read_clips([cut.table]).items() == {(name, clips[name])}
 
 
-def test_damage_that_the_scan_did_not_see_costs_only_its_segments(kitchen, tmp_path):
+def test_unseen_damage_costs_only_its_segments(kitchen, tmp_path):
     damaged = shutil.copytree(kitchen.root, tmp_path / "damaged")
     zero_block(damaged / "P01/P01_01.MP4", 0.5, 3000)
     reasons = kitchen.cut(root=damaged)
@@ -126,13 +126,13 @@ def test_damage_that_the_scan_did_not_see_costs_only_its_segments(kitchen, tmp_p
     assert reasons_of_table == {name: reasons.get(name, "") for name in names}
 
 
-def test_a_decoder_that_hangs_is_the_reason_for_the_missing_clips(kitchen):
+def test_a_hanging_decoder_explains_missing_clips(kitchen):
     kitchen.orders.give("P01_01", "sleep")
     assert set(kitchen.cut(stall_seconds=2.0).values()) == {"no progress in 2 s"}
 
 
 @pytest.mark.parametrize("order", ["find_the_disk_full", "get:SIGKILL"])
-def test_after_a_fault_of_disk_or_machine_the_job_fails_and_goes_on_later(order, kitchen):
+def test_after_a_machine_s_fault_cutting_goes_on(order, kitchen):
     kitchen.orders.give("P01_01", order)
     with pytest.raises(EpicError, match="P01_01: .*is kept: make room"):
         kitchen.cut()
@@ -145,7 +145,7 @@ def test_a_segment_beyond_the_index_is_an_error(kitchen):
         kitchen.cut()
 
 
-def test_the_rules_cut_the_clips_of_val_and_make_nothing_else_again(clean_archive, tmp_path):
+def test_the_rules_cut_val_and_nothing_else(clean_archive, tmp_path):
     folder = clean_archive(tmp_path)
     participants = {
         path.split("/")[0] for path in read_segments(folder / "results/clean/val.txt")["path"]

@@ -45,7 +45,7 @@ def data(files):
     return gather(VIDEOS, **files)
 
 
-def test_segments_have_the_fields_of_the_csv_and_why_they_were_dropped(data):
+def test_segments_have_csv_fields_and_drop_reasons(data):
     columns = data["segments"]
     assert columns["id"] == [row[0] for row in rows()]
     assert columns["start"][:3] == [0.0, 3.0, 6.0] and columns["stop"][0] == 4.0
@@ -58,7 +58,7 @@ def test_segments_have_the_fields_of_the_csv_and_why_they_were_dropped(data):
     assert (data["tail_verbs"], data["tail_nouns"], data["unseen"]) == ([2], [2], ["P18"])
 
 
-def test_the_page_states_the_license_of_epic_kitchens_on_its_own_data_alone(files, data):
+def test_the_license_is_on_epic_data_alone(files, data):
     assert data["license"].startswith("CC BY-NC")
     assert gather(VIDEOS, **files, data="my kitchen")["license"] == ""
 
@@ -86,7 +86,7 @@ def test_guesses_have_the_accuracy_of_metrics_json(files, data, tmp_path):
         assert guesses[f"{task}_truth_p"] == shares[best == label].tolist()
 
 
-def test_videos_have_their_damage_and_their_timeline_in_seconds(data):
+def test_videos_have_damage_and_timeline_in_seconds(data):
     videos = data["videos"]
     assert videos["state"] == ["ok", "not scanned", "damaged"]
     assert videos["damaged"] == [[], [], [[27.03, 30.03]]]
@@ -94,7 +94,7 @@ def test_videos_have_their_damage_and_their_timeline_in_seconds(data):
     assert data["runs"][0]["timelines"] == [None, [[1.0, 4.5, 0, 0, 0.75]], None]
 
 
-def test_all_of_a_video_that_cannot_be_read_is_damaged(run, tmp_path):
+def test_an_unreadable_video_is_all_damaged(run, tmp_path):
     text = run["scans"][0].read_text().replace("P01_11\tok\t60\t2400", "P01_11\tunreadable\t0\t0")
     run["scans"][0].write_text(text.replace("\t2400\t", "\t0\t"))
     assert gather(VIDEOS, **run)["videos"]["damaged"][0] == [[0.0, 40.0]]
@@ -118,7 +118,7 @@ def test_a_script_of_the_data_holds_no_tag(data):
         ("P02_03.tsv", "4.500", "soon", r"P02_03\.tsv: line 2: .*soon.*make it again"),
     ],
 )
-def test_a_list_or_timeline_with_wrong_content_is_rejected(run, tmp_path, name, old, new, words):
+def test_a_wrong_list_or_timeline_is_rejected(run, tmp_path, name, old, new, words):
     path = tmp_path / name
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(EpicError, match=words):
@@ -132,7 +132,7 @@ def test_predictions_of_other_classes_are_rejected(run):
         gather(VIDEOS, **run)
 
 
-def test_the_folder_has_the_page_and_a_clip_of_each_predicted_segment(tmp_path, monkeypatch):
+def test_the_folder_has_page_and_clips(tmp_path, monkeypatch):
     page = make_browse(tmp_path, b"clip")
     names = {path.relative_to(page.parent).as_posix() for path in page.parent.rglob("*")}
     assert {"index.html", "data.js", "page.js", "clips/P18/P18_01_0.mp4"} <= names
@@ -156,7 +156,7 @@ def test_the_folder_has_the_page_and_a_clip_of_each_predicted_segment(tmp_path, 
         pytest.param(8, [1, 5, 10, 11, 15, 20, 21, 25], id="right ones by participant"),
     ],
 )
-def test_only_as_many_clips_are_placed_as_fit_into_max_mb(tmp_path, caplog, count, placed):
+def test_clips_are_placed_up_to_max_mb(tmp_path, caplog, count, placed):
     # There are 26 clips. Each is so long that `count` of them make 1 MB.
     page = make_browse(tmp_path, bytes(10**6 // count), max_mb=1)
     data = in_script((page.parent / "data.js").read_text())
@@ -165,7 +165,7 @@ def test_only_as_many_clips_are_placed_as_fit_into_max_mb(tmp_path, caplog, coun
     assert f"{26 - count} of 26 clips do not fit into 1 MB" in caplog.text
 
 
-def test_the_old_folder_stays_if_the_new_one_is_not_completed(tmp_path):
+def test_an_incomplete_folder_replaces_no_old_one(tmp_path):
     folder = tmp_path / "browse"
     (folder / "old").mkdir(parents=True)
     with pytest.raises(KeyError), new_folder(folder):

@@ -66,7 +66,7 @@ def test_filters_compare_the_guesses_of_both_runs(page):
     assert ask(page, "return count()") == SECOND.sum()
 
 
-def test_the_difference_of_two_runs_has_the_interval_that_compare_prints(page):
+def test_page_and_compare_give_the_same_interval(page):
     # The text ends with dots until the interval is computed. The page writes a minus as `−`.
     read = (
         "while (at('difference').innerText.endsWith('…')) await wait();"
@@ -89,7 +89,7 @@ def test_the_difference_of_two_runs_has_the_interval_that_compare_prints(page):
 TABLE = "#class-table .rows .row"
 
 
-def test_a_table_has_accuracies_with_intervals_and_the_most_frequent_mistake(page):
+def test_a_table_has_accuracies_and_frequent_mistakes(page):
     # Verb 0 and noun 0 are `take plate`.
     own = np.array([row[3:] == (0, 0) for row in rows()[:27]])
     right = 100 * FIRST[own].mean()
@@ -112,7 +112,7 @@ def test_a_table_has_accuracies_with_intervals_and_the_most_frequent_mistake(pag
 @pytest.mark.parametrize(
     "kind, name, shown", [("action", "put <b>down</b> spoon", 8), ("participant", "P18", 10)]
 )
-def test_a_click_on_a_row_of_a_table_lists_its_segments(page, kind, name, shown):
+def test_a_click_on_a_table_lists_segments(page, kind, name, shown):
     # A row is found by its text, so the page has escaped the tags in the name. `at` returns the
     # element with an id, and `count` the number of listed segments.
     state = ask(
@@ -125,7 +125,7 @@ def test_a_click_on_a_row_of_a_table_lists_its_segments(page, kind, name, shown)
     assert state == [False, shown]
 
 
-def test_a_click_on_a_bar_of_the_calibration_plot_lists_its_segments(page):
+def test_a_click_on_calibration_lists_segments(page):
     ask(page, "await open('calibration')")
     label = ask(page, "return document.querySelectorAll('.bin')[9].ariaLabel")
     assert label.startswith("90–100 % sure; A: 27 segments, 77.8 % right; B: 27 segments, 66.7 %")
@@ -141,7 +141,7 @@ def test_a_click_on_a_bar_of_the_calibration_plot_lists_its_segments(page):
     assert ask(page, click + listed) == [0, "action: 40 to 80 % sure ×"]
 
 
-def test_stars_and_notes_are_kept_and_saved_with_lists(page):
+def test_stars_and_notes_are_saved_with_lists(page):
     ask(
         page,
         KEEP + "show(6); at('star').click(); at('note').value = '=is\\tit a pan?';"
@@ -221,7 +221,7 @@ def test_a_clip_can_be_sought_without_range_requests(page, two_runs):
         page.go("about:blank")
 
 
-def test_the_whole_video_is_played_from_two_seconds_before_to_after_a_segment(page):
+def test_a_video_plays_around_its_segment(page):
     begin = (
         "at('around').click(); while (at('player').currentTime < 1) await wait();"
         "return [at('player').currentSrc, at('player').currentTime]"
@@ -248,7 +248,7 @@ def test_the_whole_video_is_played_from_two_seconds_before_to_after_a_segment(pa
     assert ask(page, "show(12); return at('around').closest('label').hidden")
 
 
-def test_the_folder_shows_every_clip_where_the_videos_are_not(browser, two_runs, tmp_path):
+def test_the_folder_shows_clips_without_videos(browser, two_runs, tmp_path):
     shutil.copytree(two_runs.parent, tmp_path / "browse")
     show(browser, (tmp_path / "browse/index.html").as_uri())
     # The first tick asks for the whole video, which is not here.
@@ -266,7 +266,7 @@ def test_the_folder_shows_every_clip_where_the_videos_are_not(browser, two_runs,
     browser.go("about:blank")
 
 
-def test_the_page_can_be_used_with_the_keyboard_and_a_screen_reader(page):
+def test_keyboard_and_screen_reader_can_use_it(page):
     heard = """const table = at('segment-table');
     const row = at(table.getAttribute('aria-activedescendant'));
     const id = row.innerText.split('\\n')[2];
@@ -292,7 +292,7 @@ def test_the_page_can_be_used_with_the_keyboard_and_a_screen_reader(page):
         assert ask(page, script) == expected
 
 
-def test_a_telephone_shows_truth_and_guesses_in_the_list(page):
+def test_a_telephone_s_list_shows_truth_and_guesses(page):
     page.resize(390)
     first = """const cells = [...document.querySelectorAll('#segment-table .rows .stacked span')];
     return cells.slice(0, 4).map(each => each.innerText)"""
@@ -306,13 +306,13 @@ def test_a_telephone_shows_truth_and_guesses_in_the_list(page):
     assert ask(page, names) == 0
 
 
-def test_the_first_segment_that_is_shown_is_a_mistake(browser, two_runs):
+def test_the_first_shown_segment_is_a_mistake(browser, two_runs):
     browser.go("about:blank")
     show(browser, two_runs.as_uri())
     assert ask(browser, "return epic.runs[0].word(epic.viewer.current())") == "wrong"
 
 
-def test_a_click_on_a_frequent_mistake_lists_its_segments(page):
+def test_a_click_on_a_mistake_lists_segments(page):
     worst = "while (!at('mistakes').children.length) await wait(); return texts('#mistakes button')"
     first, *_ = ask(page, worst)
     assert re.fullmatch(r"\d+ × (verb|noun): .* taken for .*", first)
@@ -320,7 +320,7 @@ def test_a_click_on_a_frequent_mistake_lists_its_segments(page):
     assert number == int(first.partition(" ")[0])
 
 
-def test_clips_that_are_changed_while_they_are_read_leave_no_error(page, two_runs):
+def test_clips_changed_while_read_raise_no_error(page, two_runs):
     # The address of a clip in memory was once revoked while the player read it.
     with served(two_runs.parents[1]) as address:
         show(page, f"{address}/browse/index.html")

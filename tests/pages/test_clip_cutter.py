@@ -37,7 +37,7 @@ def assert_same_frames(copy: np.ndarray, original: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("name", ["b_frames", "open_gop", "cut_open_gop", "variable_rate"])
-def test_a_clip_has_the_frames_of_its_segment_at_their_times(name, undamaged, tmp_path):
+def test_a_clip_has_its_segment_s_times(name, undamaged, tmp_path):
     # `cut_open_gop` has fewer than 90 frames.
     ranges = [(a, b) for a, b in RANGES if name != "cut_open_gop" or b < 60]
     clips, index = clips_of(tmp_path, ranges), build_index(undamaged[name])
@@ -51,7 +51,7 @@ def test_a_clip_has_the_frames_of_its_segment_at_their_times(name, undamaged, tm
         assert copy.index.times == pytest.approx(times)
 
 
-def test_a_clip_of_a_fast_turned_large_video_is_slow_upright_and_small(tmp_path):
+def test_a_turned_large_video_becomes_upright_and_small(tmp_path):
     # In 1/30000 s these are the times of 60 frames a second.
     path = encode(tmp_path / "v.MP4", 60, size=(640, 320), times=list(range(0, 30000, 500)))
     turn(path)
@@ -77,7 +77,7 @@ def test_a_browser_can_play_a_clip(undamaged, tmp_path):
         assert next(container.demux(video=0)).is_keyframe
 
 
-def test_no_clip_is_cut_from_another_file_than_the_scanned_one(tmp_path):
+def test_only_the_scanned_file_is_cut(tmp_path):
     path = encode(tmp_path / "v.MP4", 120)
     index, clips = build_index(path), clips_of(tmp_path / "made", [(0, 20), (30, 50)])
     rewrite(path, lambda packets: packets[:90] + packets[91:])

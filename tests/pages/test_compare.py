@@ -59,7 +59,7 @@ def compared(first, second, capsys):
     return rows
 
 
-def test_segments_that_both_models_predict_are_a_group_of_their_own(folder, capsys):
+def test_segments_that_both_predict_are_a_group(folder, capsys):
     whole = read_predictions("a.pt", "val")
     ids, log_probs = whole.narration_ids[:-3], whole.log_probs[:-3]
     write_predictions(replace(whole, narration_ids=ids, log_probs=log_probs), folder / "fewer.pt")
@@ -87,7 +87,7 @@ def test_a_better_model_has_a_positive_difference(folder, capsys):
     ],
     ids=["no such file", "same file"],
 )
-def test_a_missing_or_the_same_file_cannot_be_compared(folder, capsys, second, words):
+def test_a_missing_or_same_file_is_rejected(folder, capsys, second, words):
     assert main(["compare", "a.pt", second, "--annotations", CSV]) == 1
     assert capsys.readouterr().err == f"error: {words}\n"
 
@@ -119,7 +119,7 @@ def differ(first, second, in_group, videos):
 
 
 @pytest.mark.slow
-def test_the_interval_is_that_of_drawing_videos_one_by_one(hits):
+def test_the_interval_draws_videos_one_by_one(hits):
     first, second, in_group, videos = hits
     found = differ(*hits)
     assert found.points == pytest.approx(100 * (second[in_group].mean() - first[in_group].mean()))
@@ -242,7 +242,7 @@ def test_the_table_of_runs_has_metrics_and_changes(compared_runs, tmp_path, monk
     assert second["train.seed"] == 4
 
 
-def test_keys_of_the_config_that_differ_have_the_values_of_all_runs(compared_runs):
+def test_differing_keys_show_all_runs_values(compared_runs):
     assert what_differs(compared_runs.runs) == {
         "train.seed": ["5", "4", "3"],
         "train.epochs": ["default", "1", "2"],
@@ -250,7 +250,7 @@ def test_keys_of_the_config_that_differ_have_the_values_of_all_runs(compared_run
     }
 
 
-def test_a_run_without_a_section_differs_in_no_key_of_it(compared_runs):
+def test_a_missing_section_is_no_difference(compared_runs):
     first, second, last = compared_runs.runs
     elsewhere = replace(first, settings={"export.reduce": '"max"'})
     assert "train.options.lr" not in what_differs([elsewhere, second, last])
@@ -258,7 +258,7 @@ def test_a_run_without_a_section_differs_in_no_key_of_it(compared_runs):
     assert what_differs([elsewhere, second, edited])["content.b.py"] == ["-", "c0ffee", "decaf"]
 
 
-def test_a_run_whose_files_are_wrong_is_a_line_on_the_page(labels):
+def test_a_wrong_run_is_a_line(labels):
     texts = {
         "cut": ("{", "", "metrics.json: cannot be read"),
         "incomplete": ('"predicted"', '"predictions"', "metrics.json: predicted is missing"),
@@ -290,7 +290,7 @@ def test_a_run_whose_files_are_wrong_is_a_line_on_the_page(labels):
         assert reason in page
 
 
-def test_a_run_of_a_model_made_elsewhere_says_what_it_lacks(compared_runs):
+def test_a_foreign_run_says_what_it_lacks(compared_runs):
     # The last run was not trained here.
     assert compared_runs.notes == [
         "b: its model was made elsewhere, so it has no time and no curve"
@@ -302,7 +302,7 @@ def test_no_finished_run_is_an_error(labels):
         read_runs([], labels, CLASSES)
 
 
-def test_a_curve_of_zeros_has_an_axis_up_to_one(compared_runs, tmp_path):
+def test_a_curve_of_zeros_ends_at_one(compared_runs, tmp_path):
     page, run = tmp_path / "compare.html", compared_runs.runs[0]
     zeros = replace(run, history=run.history.assign(loss=0.0))
     write_compare_page(replace(compared_runs, runs=[zeros]), page)
@@ -353,7 +353,7 @@ const set = (id, value) => {
 
 
 @pytest.mark.slow
-def test_differences_to_a_chosen_baseline_are_those_of_the_library(page):
+def test_differences_to_a_baseline_are_the_library_s(page):
     shown, comparison = page
     for baseline, task in itertools.product(range(4), TASKS):
         cells = shown.run(f"""{CHOOSE} set('baseline', {baseline}); set('task', '{task}');
@@ -397,7 +397,7 @@ def test_the_command_prints_the_numbers_of_the_page(page, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_the_headline_says_what_won_and_whether_that_is_sure(page):
+def test_the_headline_says_the_winner_and_certainty(page):
     shown, _ = page
     # The default run is the best, and the next one has 9 segments less at most.
     headline = "return document.getElementById('headline').textContent"
@@ -418,7 +418,7 @@ def test_the_headline_says_what_won_and_whether_that_is_sure(page):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1024, 1440])
-def test_the_page_of_runs_fits_a_phone_and_a_screen(page, width):
+def test_the_runs_page_fits_phone_and_screen(page, width):
     shown, _ = page
     shown.resize(width)
     found = shown.run("""

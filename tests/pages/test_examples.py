@@ -64,7 +64,7 @@ def test_an_example_has_segment_label_and_guess(write, segments):
     assert second["truth_percent"] == 3.4 and second["guess"].startswith("pour")
 
 
-def test_the_frames_are_from_the_first_to_the_last_of_the_segment(write, segments, lab):
+def test_frames_span_the_whole_segment(write, segments, lab):
     segment = segments.iloc[0]
     (example,) = write(outcomes_of(segments[:1]))
     data = base64.b64decode(example["picture"].removeprefix("data:image/jpeg;base64,"))
@@ -83,9 +83,7 @@ def test_the_frames_are_from_the_first_to_the_last_of_the_segment(write, segment
     assert cv2.absdiff(first, last).mean() > 2, "a wrong order would not be noticed"
 
 
-def test_an_example_of_a_missing_video_has_the_problem_in_place_of_frames(
-    write, segments, tmp_path
-):
+def test_a_missing_video_is_told_without_frames(write, segments, tmp_path):
     (example,) = write(outcomes_of(segments[:1]), root=tmp_path / "videos")
     assert example["problem"] == "P01_02.MP4 is missing" and example["picture"] == ""
 
@@ -100,7 +98,7 @@ def test_a_failing_disk_leaves_no_examples(failing, write, segments, monkeypatch
     assert not (tmp_path / "examples.json").exists()
 
 
-def test_random_examples_are_the_same_predicted_segments_each_time(segments):
+def test_random_examples_are_the_same_each_time(segments):
     table = pd.concat([outcomes_of(segments)] * 5, ignore_index=True)
     table.loc[::2, "predicted"] = False
     drawn = at_random(table)
@@ -108,7 +106,7 @@ def test_random_examples_are_the_same_predicted_segments_each_time(segments):
     assert drawn.index.tolist() == at_random(table).index.tolist()
 
 
-def test_the_surest_examples_are_predicted_segments_of_different_actions(segments):
+def test_surest_examples_are_of_different_actions(segments):
     table = pd.concat([outcomes_of(segments)] * 3, ignore_index=True)
     # The last segments have the highest confidence. One has no prediction, and one is wrong.
     table["action_confidence"] = np.linspace(0.2, 0.9, len(table))

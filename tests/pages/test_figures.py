@@ -109,11 +109,11 @@ def test_the_same_figure_has_the_same_bytes(tmp_path):
         (360000, "4.2 days"),
     ],
 )
-def test_a_duration_is_in_a_unit_that_suits_it(seconds, expected):
+def test_a_duration_has_a_suitable_unit(seconds, expected):
     assert in_words(seconds) == expected
 
 
-def test_a_name_of_more_than_18_characters_is_cut():
+def test_a_name_above_18_characters_is_cut():
     assert short("a" * 18) == "a" * 18 and short("a" * 19) == "a" * 17 + "…"
 
 
@@ -128,7 +128,7 @@ def validated(epoch):
     return ROWS[1].replace("2\t32", f"{epoch}\t{epoch}", 1)
 
 
-def test_the_figure_of_a_training_has_its_speed_and_the_share_of_waiting(tmp_path):
+def test_the_figure_has_speed_and_waiting(tmp_path):
     title, hint, *texts = words(draw(tmp_path, ROWS))
     assert title == "2 epochs in 20 seconds; 75.0 % top-1 actions at the end"
     # The epochs take 9 and 11 seconds, and one half and one quarter of them is waiting.
@@ -152,7 +152,7 @@ def test_two_validations_make_a_curve_of_accuracy(tmp_path):
         pytest.param([], "results/training.tsv has no row", id="no epoch"),
     ],
 )
-def test_a_training_without_validation_or_epochs_has_a_figure(tmp_path, rows, text):
+def test_training_without_validation_has_a_figure(tmp_path, rows, text):
     assert text in words(draw(tmp_path, rows))
 
 
@@ -182,7 +182,7 @@ def test_ticks_are_whole_epochs_in_a_small_figure(tmp_path, count):
     assert path.stat().st_size < 400_000 and max(size(path)) < 1000 and cut(path) == []
 
 
-def test_the_figure_of_lengths_has_the_names_of_verbs(lab, tmp_path):
+def test_the_lengths_figure_names_the_verbs(lab, tmp_path):
     csvs = {split: str(lab.folder / f"annotations/{FILES[split]}") for split in ("train", "val")}
     segments = annotated_segments(csvs, lab.videos, classes=CLASSES)
     plot_lengths(segments, read_class_names(csvs.values()), tmp_path / "lengths.svg")
@@ -201,7 +201,7 @@ def outcome(tmp_path_factory, request):
     return outcomes(read_predictions(folder / "val.pt", "val"), labels, request.param)
 
 
-def test_the_guess_has_the_highest_score_of_an_outcome(outcome):
+def test_the_guess_has_the_highest_score(outcome):
     right = (outcome["verb"] == outcome["verb_guess"]) & (outcome["noun"] == outcome["noun_guess"])
     assert (right == outcome["action_at_1"]).all() and right.mean() > 0.5
     confidence, label_score = outcome["action_confidence"], outcome["action_label_score"]
@@ -216,7 +216,7 @@ TRAINED_PAIRS = [*PAIRS, (3, 2, 7)]
 
 
 @pytest.mark.parametrize("task, class_count", [("verb", 4), ("noun", 3)])
-def test_the_accuracies_of_classes_add_up_to_that_of_predicted_segments(outcome, task, class_count):
+def test_class_accuracies_average_to_the_total(outcome, task, class_count):
     table = by_class(outcome, TRAINED_PAIRS, NAMES)
     rows = table[table["task"] == task]
     assert len(rows) == class_count and rows["val_segments"].is_monotonic_decreasing
@@ -264,7 +264,7 @@ def svg(tmp_path):
     return tmp_path / "a.svg"
 
 
-def test_the_archive_is_counted_by_state_of_the_videos(svg):
+def test_the_archive_is_counted_by_state(svg):
     plot_archive(VIDEOS, SCANNED, svg)
     title, hint, *texts = words(svg)
     assert title == "1 of 3 videos on disk are undamaged; 2 more: missing, or not in this run"
@@ -273,7 +273,7 @@ def test_the_archive_is_counted_by_state_of_the_videos(svg):
     assert "P03" not in texts and hint.endswith(" without a video on disk: P03.")
 
 
-def test_each_video_begins_where_the_one_before_it_ends(svg):
+def test_each_video_begins_where_another_ends(svg):
     plot_archive(VIDEOS, SCANNED, svg)
     text = svg.read_text()
     # P01_101 is undamaged, and P01_102, the last one of its row, is damaged.
@@ -283,7 +283,7 @@ def test_each_video_begins_where_the_one_before_it_ends(svg):
     assert end < float(re.search(r'viewBox="0 0 ([\d.]+)', text)[1])
 
 
-def test_an_archive_without_a_video_still_has_a_figure(svg):
+def test_an_empty_archive_has_a_figure(svg):
     plot_archive(VIDEOS, {}, svg)
     assert "no video is on disk" in words(svg)
 
@@ -296,7 +296,7 @@ def ends_of_bar(text, colour):
     return min(xs), max(xs)
 
 
-def test_damaged_frames_are_marked_at_their_place_in_the_video(svg):
+def test_damaged_frames_are_marked_at_their_place(svg):
     plot_close_up(VIDEOS, {"P01_102": SCANNED["P01_102"]}, SEGMENTS, DROPPED, svg)
     text = svg.read_text()
     left, right = ends_of_bar(text, SKY.lower())
@@ -307,7 +307,7 @@ def test_damaged_frames_are_marked_at_their_place_in_the_video(svg):
     assert (stop - start) / (right - left) == pytest.approx(MARK, rel=0.1)
 
 
-def test_the_close_up_has_each_bad_video_with_its_lost_segments(svg):
+def test_the_close_up_has_the_lost_segments(svg):
     plot_close_up(VIDEOS, SCANNED, SEGMENTS, DROPPED, svg)
     title, _, *texts = words(svg)
     assert title == "2 videos are damaged or unreadable; 4 segments lost"
@@ -317,12 +317,12 @@ def test_the_close_up_has_each_bad_video_with_its_lost_segments(svg):
     assert lost == ["3 of 3 lost", "1 of 3 lost"]
 
 
-def test_an_archive_without_damage_still_has_a_close_up(svg):
+def test_an_undamaged_archive_has_a_close_up(svg):
     plot_close_up({"P01_101": VIDEOS["P01_101"]}, SCANNED, SEGMENTS, [], svg)
     assert "no damaged or unreadable video" in words(svg)
 
 
-def test_the_close_up_of_a_large_archive_shows_only_the_first_rows(svg):
+def test_a_large_close_up_shows_first_rows(svg):
     # All 700 videos of EPIC-KITCHENS-100 are damaged.
     videos = real_sheet()
     damage = [(9, 60), (500, 2000)]

@@ -88,7 +88,7 @@ def page(screen, films):
 PLAYS = "while (!at('player').videoWidth) await wait();"
 
 
-def test_a_click_on_the_timeline_seeks_and_shows_the_five_best_there(page):
+def test_a_click_seeks_and_shows_five_best(page):
     ask(page, PLAYS)
     state = "return [at('player').currentTime, at('moment').innerText, texts('#guesses .guess')]"
     seconds, moment, guesses = ask(
@@ -134,7 +134,7 @@ def test_the_list_filters_by_verb_and_noun(page):
     assert ask(page, row + "return at('moment').innerText").startswith("0:01.0")
 
 
-def test_a_film_that_does_not_play_is_named_with_a_line_that_helps(page):
+def test_an_unplayable_film_has_a_helpful_line(page):
     message = ask(
         page,
         CHOOSE + "await choose('old'); while (at('message').hidden) await wait();"
@@ -197,7 +197,7 @@ def test_names_are_text_whatever_they_are_called(tmp_path):
     assert "<" not in data.read_text() + (tmp_path / "index_files/films.js").read_text()
 
 
-def test_the_page_lists_all_films_of_its_folder_and_leaves_other_pages_alone(films, tmp_path):
+def test_the_page_lists_its_folder_s_films(films, tmp_path):
     listed = (films.parent / "index_files/films.js").read_text()
     names = json.loads(listed.removeprefix("window.epicData = ").removesuffix(";\n"))
     assert names == ["my #1 kitchen", "old", "sound", "spoilt"]

@@ -63,7 +63,7 @@ def run(lab, model, tmp_path_factory):
     return folder
 
 
-def test_the_model_card_has_accuracies_drops_files_recipe_versions_and_license(run):
+def test_the_card_has_its_content(run):
     all_low, all_high = wilson(25.0, FIGURES["segments"])
     low, high = wilson(50.0, FIGURES["predicted"])
     participants = len(read_frame(run / "clean/salvage.tsv"))
@@ -89,7 +89,7 @@ def test_the_model_card_has_accuracies_drops_files_recipe_versions_and_license(r
 
 
 @pytest.mark.slow
-def test_mmaction2_predicts_a_video_with_the_model_that_the_card_s_lines_load(run, lab):
+def test_mmaction2_predicts_by_the_card_s_lines(run, lab):
     lines = LOADING.format(path=run / "model.pth")
     assert lines in (run / "model_card.md").read_text()
     variables: dict = {}
@@ -103,7 +103,7 @@ def test_mmaction2_predicts_a_video_with_the_model_that_the_card_s_lines_load(ru
     assert sample.pred_score.sum().item() == pytest.approx(1, abs=1e-5)
 
 
-def test_the_card_names_no_folder_of_the_machine_that_made_it(run):
+def test_the_card_names_no_folder_of_ours(run):
     assert "jan" not in (run / "model_card.md").read_text()
 
 
@@ -112,7 +112,7 @@ def test_the_card_names_no_folder_of_the_machine_that_made_it(run):
     ["jan/weights.pth", "file:///home/jan/weights.pth", "~jan/weights.pth"],
     ids=["relative path", "file URL", "home of a user"],
 )
-def test_the_path_of_weights_is_cut_to_the_name_of_the_file(path):
+def test_a_weights_path_becomes_its_file_name(path):
     assert without_folders({"load_from": path}) == {"load_from": "weights.pth"}
 
 

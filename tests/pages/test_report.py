@@ -91,7 +91,7 @@ return {before, falling, rising: texts(), directions: [first, head.ariaSort]};
 
 
 @pytest.mark.parametrize("column", [0, 1], ids=["participants", "segments"])
-def test_a_click_on_the_name_of_a_column_sorts_the_table(page, column):
+def test_a_click_on_a_header_sorts(page, column):
     found = page.run(SORTED % (column, column))
     value = str if column == 0 else int
     assert found["falling"] == sorted(found["before"], key=value, reverse=True)
@@ -99,7 +99,7 @@ def test_a_click_on_the_name_of_a_column_sorts_the_table(page, column):
     assert found["directions"] == ["descending", "ascending"]
 
 
-def test_a_table_is_copied_with_all_of_its_rows(page):
+def test_a_table_is_copied_whole(page):
     rows, copied_lines = page.run("""
         const table = document.getElementById('T_people');
         getSelection().selectAllChildren(table);
@@ -109,7 +109,7 @@ def test_a_table_is_copied_with_all_of_its_rows(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_report_has_no_fault_that_axe_finds_and_no_error(page, scheme):
+def test_axe_finds_no_fault_in_the_report(page, scheme):
     page.prefer(scheme)
     assert violations(page) == [] and page.errors == []
 
@@ -137,7 +137,7 @@ def test_the_report_loads_nothing_from_a_network(page, demo):
     assert report.stat().st_size < 6e6
 
 
-def test_the_file_for_an_issue_has_figures_but_no_name_of_a_person_or_machine(demo):
+def test_the_issue_file_names_no_person(demo):
     # The page docs/results.md asks for it.
     text = (demo / "results/summary.txt").read_text()
     assert "readable " in text
@@ -147,7 +147,7 @@ def test_the_file_for_an_issue_has_figures_but_no_name_of_a_person_or_machine(de
     assert [secret for secret in secrets if secret in text] == []
 
 
-def test_snakemake_s_own_report_has_the_tables_of_a_run(demo, tmp_path):
+def test_snakemake_s_report_has_the_tables(demo, tmp_path):
     report = tmp_path / "report.html"
     run_snakemake("--report", str(report), "--directory", str(demo), "--configfile", *SHORT_DEMO)
     page = report.read_text(encoding="utf-8")
@@ -155,7 +155,7 @@ def test_snakemake_s_own_report_has_the_tables_of_a_run(demo, tmp_path):
     assert [table for table in tables if f'"table": "{table}"' not in page] == []
 
 
-def test_a_lost_benchmark_file_makes_no_job_run_again(demo):
+def test_a_lost_benchmark_file_reruns_no_job(demo):
     path = demo / "results/benchmarks/train.tsv"
     content = path.read_text()
     path.unlink()

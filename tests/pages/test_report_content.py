@@ -27,7 +27,7 @@ def text_of(page: str) -> str:
     return " ".join(re.sub(r"<style>.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL).split())
 
 
-def test_the_report_has_accuracies_with_intervals_and_dropped_segments(tmp_path):
+def test_accuracies_have_intervals_and_drops_are_told(tmp_path):
     text = text_of(make_report(tmp_path, overall_action_accuracy_at_1=50.0))
     expected = (
         "50.0 % of the validation actions are right",
@@ -53,7 +53,7 @@ def summary_of(folder):
     return (folder / "summary.txt").read_text()
 
 
-def test_a_run_on_the_official_val_split_is_compared_with_published_models(tmp_path):
+def test_an_official_run_is_compared_with_published(tmp_path):
     metrics = {"segments": 9668, "predicted": 9668, "action_head_accuracy_at_1": 44.4}
     text = text_of(make_report(tmp_path, **metrics))
     titles = [model.title for model in published().values()]
@@ -65,7 +65,7 @@ def test_a_run_on_the_official_val_split_is_compared_with_published_models(tmp_p
     assert "Published" in summary and "38.5" in summary
 
 
-def test_a_run_on_other_segments_is_not_compared_with_published_models(tmp_path):
+def test_a_run_on_other_segments_is_not_compared(tmp_path):
     text = text_of(make_report(tmp_path))
     assert "this run has 40" in text and "SlowFast" not in text
     assert "Published" not in summary_of(tmp_path)
@@ -73,7 +73,7 @@ def test_a_run_on_other_segments_is_not_compared_with_published_models(tmp_path)
 
 # The interval of the difference is one point to both sides, so that only the first one contains 0.
 @pytest.mark.parametrize("difference", [0.25, -40.0], ids=["agrees", "differs"])
-def test_an_adopted_model_is_compared_with_its_published_metrics(tmp_path, difference):
+def test_an_adopted_model_is_compared_with_its_metrics(tmp_path, difference):
     agrees = difference > 0
     verb = {
         "segments": "all",
@@ -115,7 +115,7 @@ def test_an_adopted_model_is_compared_with_its_published_metrics(tmp_path, diffe
         ),
     ],
 )
-def test_metrics_that_say_little_have_a_warning_on_top(tmp_path, metrics, words):
+def test_weak_metrics_have_a_warning_on_top(tmp_path, metrics, words):
     assert f"Warning. {words}" in text_of(make_report(tmp_path, **metrics))
     assert summary_of(tmp_path).splitlines()[0] == f"Warning. {words}"
 
@@ -137,7 +137,7 @@ def test_seen_participants_are_all_but_the_unseen_ones():
     assert "seen participants, top-1" not in [name for name, *_ in official_rows(metrics, [])]
 
 
-def test_a_figure_that_is_no_svg_file_is_an_error(tmp_path):
+def test_a_figure_without_svg_is_an_error(tmp_path):
     (tmp_path / "a.svg").write_text("no SVG")
     with pytest.raises(EpicError, match="no SVG file .* make it again"):
         read_figure(tmp_path / "a.svg")
@@ -172,7 +172,7 @@ def cells(table):
     ]
 
 
-def test_a_table_has_numbers_with_bars_and_escaped_texts():
+def test_a_table_has_bars_and_escaped_texts():
     table = pd.DataFrame({"<b>": ["<i>", "b"], "%": [12.34, None], "n": [1200, 7]})
     page = styled(table, "a", "<u>", {"%": 100})
     assert cells(page) == [["&lt;b&gt;", "%", "n"], ["&lt;i&gt;", "12.3", "1,200"], ["b", "-", "7"]]
@@ -200,7 +200,7 @@ CLASSES = pd.DataFrame(
 )
 
 
-def test_a_table_of_classes_has_those_of_val_by_name():
+def test_a_class_table_has_val_s_classes():
     tables = class_tables(CLASSES)
     assert cells(tables["verb"])[1:] == [
         ["take", "9", "4", "50.0", "100.0", "wash"],
@@ -279,7 +279,7 @@ def epochs_of(**changes):
 
 
 @pytest.mark.parametrize("history", [epochs_of(), None], ids=["trained here", "made elsewhere"])
-def test_a_good_run_gets_no_advice_but_on_its_policy(history):
+def test_a_good_run_gets_policy_advice_only(history):
     assert next_steps(GOOD, history, policy="segment", saved=50) == []
     (step,) = next_steps(GOOD, history, policy="video", saved=50)
     assert step.startswith("clean: policy: segment keeps 50 more segments")

@@ -76,9 +76,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_killed_run_is_resumed_with_the_same_files(
-    model, undamaged, way, tmp_path, monkeypatch, caplog
-):
+def test_a_resumed_run_gives_the_same_files(model, undamaged, way, tmp_path, monkeypatch, caplog):
     # The 11 clips of the video, which lasts 4.004 s, are two shards.
     monkeypatch.setattr("epic100.prediction.shards.SEGMENTS_PER_ITEM", 6)
     killed, film = tmp_path / "killed", WAYS[way](undamaged, tmp_path)
@@ -107,7 +105,7 @@ def test_a_killed_run_is_resumed_with_the_same_files(
         ("paused", 0),
     ],
 )
-def test_a_timeline_covers_a_video_of_any_format_from_its_first_frame(
+def test_a_timeline_covers_any_format_from_frame_zero(
     named, undamaged, tmp_path, name, first_frame_seconds
 ):
     # The name of a file may have spaces.
@@ -131,7 +129,7 @@ def test_a_timeline_covers_a_video_of_any_format_from_its_first_frame(
         assert best == sorted(best, reverse=True) and len(best) == 5
 
 
-def test_a_film_that_is_copied_gets_the_timeline_of_an_mp4(model, undamaged, tmp_path):
+def test_a_copied_film_has_an_mp4_s_timeline(model, undamaged, tmp_path):
     films = [shutil.copyfile(undamaged["no_b_frames"], tmp_path / "mp4.MP4")]
     films.append(rewrite(undamaged["no_b_frames"], out=tmp_path / "flv.flv"))
     predict(model, tmp_path, *films, stride=0.5)
@@ -151,9 +149,7 @@ def test_a_film_that_is_copied_gets_the_timeline_of_an_mp4(model, undamaged, tmp
         pytest.param("encoded anew", EpicError, id="an error, encoded anew"),
     ],
 )
-def test_the_copy_of_a_film_is_removed_at_its_end(
-    model, undamaged, way, error, tmp_path, monkeypatch, caplog
-):
+def test_a_film_s_copy_is_removed(model, undamaged, way, error, tmp_path, monkeypatch, caplog):
     film = WAYS[way](undamaged, tmp_path)
 
     def fail(video, *arguments, **options):
@@ -186,9 +182,7 @@ def test_no_clip_is_made_of_damage(model, lab, tmp_path):
     assert stretches == [tuple(stretch) for stretch in found["damaged"]]
 
 
-def test_classes_have_the_names_of_lists_or_of_the_model_or_their_ids(
-    model, named, undamaged, call, tmp_path, caplog
-):
+def test_classes_are_named_by_list_model_or_id(model, named, undamaged, call, tmp_path, caplog):
     for task, names in NAMES.items():
         lines = [f"{number},my {name}" for number, name in names.items()]
         (tmp_path / f"{task}s.csv").write_text("\n".join(["id,key", *lines, ""]))
@@ -207,7 +201,7 @@ def test_classes_have_the_names_of_lists_or_of_the_model_or_their_ids(
         assert row["verb_name"] == name_of_verb(int(row["verb"]))
 
 
-def test_a_list_of_more_classes_than_the_model_has_is_rejected(model):
+def test_a_list_of_too_many_classes_is_rejected(model):
     names = ClassNames({"verb": dict.fromkeys(range(300), "pan"), "noun": NOUNS})
     with pytest.raises(EpicError, match="list of verbs names class 299, .* has 97 verbs; .* first"):
         ModelInUse(model, names)
@@ -266,16 +260,14 @@ def text_file(folder):
         "name of another file",
     ],
 )
-def test_a_file_that_is_no_video_is_an_error_of_one_line(model, tmp_path, write, words):
+def test_no_video_is_an_error_in_one_line(model, tmp_path, write, words):
     file = write(tmp_path)
     with pytest.raises(EpicError, match=words) as caught:
         predict(model, tmp_path / "out", file)
     assert "\n" not in str(caught.value) and not list(tmp_path.glob("out/*.tsv"))
 
 
-def test_a_page_shows_the_films_with_their_scores_and_why_some_have_none(
-    model, undamaged, tmp_path, monkeypatch, caplog
-):
+def test_the_page_shows_scores_or_a_reason(model, undamaged, tmp_path, monkeypatch, caplog):
     film = shutil.copyfile(undamaged["ten_frames"], tmp_path / "film.MP4")
     breaking = shutil.copyfile(undamaged["b_frames"], tmp_path / "breaks.mp4")
 
@@ -326,7 +318,7 @@ def test_a_page_shows_the_films_with_their_scores_and_why_some_have_none(
         "two models",
     ],
 )
-def test_a_wrong_call_is_an_error_of_one_line(model, call, tmp_path, capsys, words, message):
+def test_a_wrong_call_is_one_line(model, call, tmp_path, capsys, words, message):
     (tmp_path / "other").mkdir()
     for name in ("film.mp4", "other/film.mp4"):
         (tmp_path / name).touch()

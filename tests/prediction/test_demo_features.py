@@ -19,7 +19,7 @@ def test_the_rules_make_the_features_of_a_participant(demo):
     ]
 
 
-def test_the_lines_of_the_docs_lead_from_a_downloaded_encoder_to_features(demo, tmp_path):
+def test_the_docs_lines_lead_to_features(demo, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(demo, folder, ignore=shutil.ignore_patterns(".snakemake", "work_dirs"))
     (folder / "config").mkdir(exist_ok=True)

@@ -55,7 +55,7 @@ def apart(segments, damaged):
     ]
 
 
-def test_actions_that_overlap_no_other_are_found_with_their_names(timelines, filmed):
+def test_actions_without_overlap_are_found_with_names(timelines, filmed):
     expected = 0
     is_named_right = []
     for name, timeline in timelines.items():

@@ -25,7 +25,7 @@ from support.tricky_videos import encode
 pytestmark = pytest.mark.slow
 
 
-def test_the_head_of_the_model_turns_features_into_its_scores(lab, model, tmp_path):
+def test_the_head_turns_features_into_scores(lab, model, tmp_path):
     folder = make(lab.folder, tmp_path / "P02.tsv", "model", "P02", model, stride=4.0)
     features = read_features(folder / "P02_101.npz")
     # A video of 12 s has three steps of 4 s, and the pooled maps of X3D have 432 channels.
@@ -44,7 +44,7 @@ def test_the_head_of_the_model_turns_features_into_its_scores(lab, model, tmp_pa
     torch.testing.assert_close(log_probs, expected.log_probs, atol=1e-5, rtol=1e-5)
 
 
-def test_actionformer_with_the_options_of_the_docs_reads_the_right_times(lab, tmp_path):
+def test_actionformer_reads_the_right_times(lab, tmp_path):
     text = (ROOT / "docs/features.md").read_text()
     options = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1))["dataset"]
     make(lab.folder, tmp_path / "P01.tsv")
@@ -61,7 +61,7 @@ def test_actionformer_with_the_options_of_the_docs_reads_the_right_times(lab, tm
     np.testing.assert_allclose(middles, times[1:-1], atol=1 / features.fps)
 
 
-def test_only_features_of_changed_videos_or_settings_are_made_again(lab, tmp_path, caplog):
+def test_only_changed_features_are_made_again(lab, tmp_path, caplog):
     def made_and_kept(**settings):
         caplog.clear()
         make(lab.folder, tmp_path / "P01.tsv", **settings)
@@ -79,7 +79,7 @@ def test_only_features_of_changed_videos_or_settings_are_made_again(lab, tmp_pat
     assert made_and_kept(stride=2.0) == ("2", "0")
 
 
-def test_damaged_steps_are_marked_and_videos_without_features_have_a_reason(lab, tmp_path):
+def test_damaged_steps_and_missing_features_are_told(lab, tmp_path):
     ids = ("P04_01", "P04_02", "P04_03")
     videos = [Video(name, "P04", "train", 30000 / 1001, 4.0) for name in ids]
     damaged, of_one_frame, _missing = videos
@@ -128,14 +128,14 @@ def test_an_encoder_that_cannot_be_used_is_rejected(lab, tmp_path, encoder, word
         make(lab.folder, tmp_path / "P02.tsv", encoder, "P02", stride=1.0)
 
 
-def test_an_encoder_with_a_vector_too_few_is_rejected():
+def test_an_encoder_with_missing_vectors_is_rejected():
     clips = [torch.zeros(1, 3, 2, 4, 4, dtype=torch.uint8)] * 8
     with pytest.raises(EpicError, match=r"mine: gives .* for 8 clips; expected features \[8, C\]"):
         encode_clips(lambda batch: torch.zeros(7, 5), clips, batch_size=8, name="mine")
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (2, 4, 5), (2, 2, 3, 3, 5)], ids=str)
-def test_the_features_of_a_clip_are_the_mean_of_its_tokens(shape):
+def test_a_clip_s_features_average_its_tokens(shape):
     output = torch.randn(shape)
     clips = [torch.zeros(1, 3, 2, 4, 4, dtype=torch.uint8)] * 2
     features = encode_clips(lambda batch: output, clips, batch_size=8, name="mine")
@@ -143,7 +143,7 @@ def test_the_features_of_a_clip_are_the_mean_of_its_tokens(shape):
     torch.testing.assert_close(features, tokens.sum(dim=1) / tokens.shape[1])
 
 
-def test_features_are_the_same_after_the_head_ran_out_of_memory(monkeypatch):
+def test_features_survive_the_head_running_out_of_memory(monkeypatch):
     model = MODELS.build(MODEL).eval()
     torch.manual_seed(0)
     clips = list(torch.randint(0, 255, (4, 1, 3, 4, 32, 32), dtype=torch.uint8))

@@ -77,16 +77,14 @@ def test_rows_are_the_same_however_they_are_computed(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_prediction_with_a_granted_gpu_never_falls_back_to_the_cpu(
-    lab, model, listed, tmp_path, monkeypatch
-):
+def test_prediction_never_falls_back_from_a_gpu(lab, model, listed, tmp_path, monkeypatch):
     # A job with a GPU looks like this if the driver is too old.
     monkeypatch.setenv("SLURM_JOB_GPUS", "0")
     with pytest.raises(EpicError, match="SLURM_JOB_GPUS is 0, but torch"):
         run(lab, model, listed, tmp_path / "val.pt")
 
 
-def test_a_killed_prediction_goes_on_with_the_videos_that_have_no_shard(
+def test_a_killed_prediction_resumes_at_missing_shards(
     lab, model, listed, expected, tmp_path, caplog
 ):
     out = tmp_path / "val.pt"
@@ -98,9 +96,7 @@ def test_a_killed_prediction_goes_on_with_the_videos_that_have_no_shard(
     assert torch.equal(resumed.log_probs, expected.log_probs)
 
 
-def test_shards_are_used_again_for_the_same_model_and_views_alone(
-    lab, model, listed, tmp_path, caplog
-):
+def test_shards_fit_one_model_and_views_alone(lab, model, listed, tmp_path, caplog):
     few, out = tmp_path / "few.txt", tmp_path / "val.pt"
     # One segment of each of the three videos.
     write_segments(read_segments(listed).head(3), few)
@@ -116,9 +112,7 @@ def test_shards_are_used_again_for_the_same_model_and_views_alone(
     assert out.read_bytes() == first
 
 
-def test_a_shard_is_made_again_if_it_is_cut_or_its_video_or_segments_changed(
-    own, model, listed, expected, tmp_path, caplog
-):
+def test_a_cut_or_outdated_shard_is_made_again(own, model, listed, expected, tmp_path, caplog):
     out = tmp_path / "val.pt"
     # A folder in the place of the output makes the run fail at its end, so its shards stay.
     (out / "folder").mkdir(parents=True)
@@ -139,7 +133,7 @@ def test_a_shard_is_made_again_if_it_is_cut_or_its_video_or_segments_changed(
     assert torch.equal(found.log_probs[0], expected.log_probs[0])
 
 
-def test_the_shards_of_the_last_three_predictions_are_kept(tmp_path):
+def test_three_predictions_shards_are_kept(tmp_path):
     item = WorkItem("P01_P01_01.MP4.0000000", "fingerprint", [0])
     for seconds, name in enumerate(["first", "second", "third", "first", "last"]):
         source = Source("mine:Encoder", "", name, [], None)
@@ -152,7 +146,7 @@ def test_the_shards_of_the_last_three_predictions_are_kept(tmp_path):
     assert sorted(map(int, kept)) == [2, 3, 4]
 
 
-def test_rows_depend_on_the_views_but_not_on_the_batch_size(lab, model, listed, expected, tmp_path):
+def test_views_change_rows_and_batch_size_does_not(lab, model, listed, expected, tmp_path):
     found = run(lab, model, listed, tmp_path / "val.pt", crops=3)
     assert torch.allclose(found.log_probs.exp().sum(1), torch.ones(3 * SEGMENTS_OF_VIDEO))
     assert not torch.allclose(found.log_probs, expected.log_probs)
@@ -160,7 +154,7 @@ def test_rows_depend_on_the_views_but_not_on_the_batch_size(lab, model, listed, 
     torch.testing.assert_close(again.log_probs, found.log_probs, atol=1e-4, rtol=1e-4)
 
 
-def test_without_outputs_for_pairs_a_pair_has_the_product_of_its_verb_and_noun():
+def test_a_pair_is_verb_times_noun_without_outputs():
     pairs = [(2, 0, 5), (0, 1, 1)]
     trained = TrainedModel({}, pairs, 3, 2, {}, {}, heads="verb_noun")
     verbs, nouns = torch.tensor([[0.5, 0.2, 0.3]]), torch.tensor([[0.6, 0.4]])
@@ -170,7 +164,7 @@ def test_without_outputs_for_pairs_a_pair_has_the_product_of_its_verb_and_noun()
     assert torch.allclose(made.log_probs.exp(), products / products.sum())
 
 
-def test_a_split_whose_segments_were_all_dropped_gives_an_empty_file(lab, model, tmp_path):
+def test_a_split_without_segments_gives_no_rows(lab, model, tmp_path):
     segments, out = tmp_path / "val.txt", tmp_path / "val.pt"
     segments.touch()
     with pytest.raises(EpicError, match=r"val\.txt: no segment in it, and .*dropped\.tsv"):
@@ -187,9 +181,7 @@ def test_a_split_whose_segments_were_all_dropped_gives_an_empty_file(lab, model,
         pytest.param({"device": "cpu", "gpus": 2}, marks=pytest.mark.thorough, id="two processes"),
     ],
 )
-def test_the_error_about_a_missing_video_names_it_and_other_shards_stay(
-    own, model, listed, tmp_path, settings
-):
+def test_a_missing_video_is_named_and_shards_stay(own, model, listed, tmp_path, settings):
     own.videos["P03_07"].path(own.root).unlink()
     with pytest.raises(EpicError, match=r"P03_07\.MP4") as caught:
         run(own, model, listed, tmp_path / "out/val.pt", **settings)
@@ -219,7 +211,7 @@ def with_one_pair(trained):
         (with_one_pair, r"bad\.pth: its model gives 8 scores .* are of 1; the two"),
     ],
 )
-def test_a_model_with_bad_weights_or_another_pair_table_is_rejected(
+def test_bad_weights_or_another_pair_table_are_rejected(
     lab, model, listed, tmp_path, change, words
 ):
     save_model(change(load_model(model)), tmp_path / "bad.pth")

@@ -39,7 +39,7 @@ MILLISECOND = Fraction(1, 1000)
 STEADY = index_at(range(0, 10_000, 40), MILLISECOND)
 
 
-def test_each_step_has_a_clip_around_its_middle_inside_the_video():
+def test_each_step_s_clip_surrounds_its_middle():
     placed = place_clips(STEADY, [], 0.5, 20)
     assert len(placed.start) == 20 and placed.undamaged.all() and placed.duration == 10
     assert (placed.stop - placed.start == 20).all()
@@ -89,7 +89,7 @@ def seconds_of_clips(frame_numbers, damage):
     return np.stack([times[placed.start], times[placed.stop]]), placed.undamaged
 
 
-def test_a_clip_lasts_as_long_at_a_variable_rate_as_at_a_constant_one():
+def test_a_variable_rate_keeps_a_clip_s_duration():
     shown = np.sort(np.random.default_rng(1).choice(300, 180, replace=False))
     shown[[0, -1]] = 0, 299
     seconds, steps = seconds_of_clips(np.arange(300), damage=(3.0, 4.0))
@@ -126,7 +126,7 @@ DENSE = {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}
         ),
     ],
 )
-def test_a_clip_spans_what_the_model_was_trained_on(step, fps, window, frames):
+def test_a_clip_spans_the_training_s_time(step, fps, window, frames):
     assert clip_frames([step], fps, window) == frames
 
 
@@ -160,7 +160,7 @@ def test_clips_become_segments(settings, probability, clips, segments):
     assert len(runs) == sum("x" not in part for part in segments.split("."))
 
 
-def test_the_probability_of_a_segment_is_the_mean_of_its_steps():
+def test_a_segment_s_probability_averages_its_steps():
     first, second = merge(np.array([[0.9, 0.1], [0.7, 0.3], [0.1, 0.9]]), np.ones(3, bool), BARE)
     assert (round(first.probability, 6), round(second.probability, 6)) == (0.8, 0.9)
 
@@ -193,7 +193,7 @@ pour pan &lt;hot&gt; &amp; lid 50 %
 """
 
 
-def test_the_files_of_a_timeline_have_its_actions_and_its_damage(tmp_path):
+def test_the_timeline_s_files_have_actions_and_damage(tmp_path):
     """The keys of the ActivityNet file are those that these functions read.
 
     ActionFormer 18e5860, libs/utils/metrics.py: `load_gt_seg_from_json`. OpenTAD 5948e38,
@@ -238,7 +238,7 @@ def test_the_files_of_a_timeline_have_its_actions_and_its_damage(tmp_path):
 PREDICT = PredictSettings(workers=0, device="cpu")
 
 
-def test_a_video_has_its_own_row_and_frame_index(lab):
+def test_a_video_has_its_row_and_frame_index(lab):
     table = lab.folder / "results/scan/P01.tsv"
     index = table.with_suffix(".index.npz")
     first, *_, last = [row for row in read_scan_table(table) if row.readable]
@@ -280,7 +280,7 @@ def test_the_background_score_tells_gaps_from_segments():
     assert np.mean(means) == pytest.approx(0.5, abs=0.01)
 
 
-def test_the_best_threshold_is_in_the_middle_between_gaps_and_segments():
+def test_the_best_threshold_splits_gaps_from_segments():
     scores, gaps = np.array([0.1, 0.9, 0.3]), np.array([False, True, False])
     assert best_threshold(scores, gaps) == (0.6, 1.0, 1.0)
 
@@ -293,7 +293,7 @@ def test_the_best_threshold_is_in_the_middle_between_gaps_and_segments():
         pytest.param(SMOOTH, [0, 0, 0, 1, 0, 0, 0, 0], [(0, 8)], id="one step is noise"),
     ],
 )
-def test_steps_in_which_nothing_happens_are_in_no_segment(settings, idle, segments):
+def test_idle_steps_are_in_no_segment(settings, idle, segments):
     pairs = np.tile([0.9, 0.1], (8, 1))
     found = merge(pairs, np.ones(8, bool), settings, np.array(idle), 0.7)
     assert [(run.start, run.stop) for run in found] == segments
@@ -341,14 +341,14 @@ def test_videos_without_gaps_teach_no_background(lab, model, tmp_path):
         ),
     ],
 )
-def test_a_file_that_is_no_background_of_the_model_is_rejected(text, tmp_path):
+def test_a_wrong_background_file_is_rejected(text, tmp_path):
     path = tmp_path / "background.json"
     path.write_text(text)
     with pytest.raises(EpicError, match="json: no background of this model .*; expected"):
         read_background(path, "this")
 
 
-def test_timelines_of_a_split_become_one_file_of_detections(tmp_path):
+def test_a_split_s_timelines_become_one_file(tmp_path):
     """The keys are those of the official `validate_submission`."""
     action = Segment(1.0, 2.5, 3, 12, 0, "take", "cup", 0.75, 0.9, 0.8)
     for name, segments in (("P01_11", [action]), ("P02_101", [])):

@@ -32,7 +32,7 @@ def original(tmp_path_factory) -> Path:
         pytest.param("elst", range(64, 128), id="duration and start of the edit"),
     ],
 )
-def test_each_flipped_bit_that_moves_or_hides_frames_is_reported(box, bits, original, tmp_path):
+def test_each_flipped_time_bit_is_reported(box, bits, original, tmp_path):
     index = index_of(original)
     unreported, reported_count = [], 0
     for bit in bits:
@@ -87,7 +87,7 @@ def test_a_finding_states_the_lengths_if_they_differ(
         pytest.param(partial(repeat_group, seed=2), id="a repeated group"),
     ],
 )
-def test_a_video_that_is_edited_to_another_length_than_in_the_sheet_is_a_finding(change, tmp_path):
+def test_another_length_than_the_sheet_s_is_found(change, tmp_path):
     path = encode(tmp_path / "v.MP4", FRAMES)
     change(path)
     row, index = inspect(path, "v")
@@ -101,7 +101,7 @@ def test_a_video_that_is_edited_to_another_length_than_in_the_sheet_is_a_finding
         pytest.param("frag_keyframe+empty_moov", id="fragmented"),
     ],
 )
-def test_a_truncated_file_is_a_finding_only_if_it_is_longer_than_in_the_sheet(movflags, tmp_path):
+def test_a_truncated_file_is_found_if_longer(movflags, tmp_path):
     path = encode(tmp_path / "v.MP4", FRAMES, movflags=movflags)
     path.write_bytes(path.read_bytes()[: int(0.6 * path.stat().st_size)])
     row, index = inspect(path, "v")

@@ -27,7 +27,7 @@ def test_an_undamaged_file_of_each_type_is_ok(undamaged):
         assert not clock_finding(row, index, seconds), name
 
 
-def test_leading_frames_of_a_cut_open_group_are_damaged_only_if_they_are_shown(undamaged, tmp_path):
+def test_cut_open_groups_count_only_if_shown(undamaged, tmp_path):
     hidden, _ = inspect(undamaged["cut_at_open_key"], "v")
     assert hidden.status == "ok"
     # The same cut without the edit list, which shows the leading frames too.
@@ -49,7 +49,7 @@ of_codecs_that_number_frames = pytest.mark.parametrize(
 
 
 @of_codecs_that_number_frames
-def test_a_pause_without_lost_frames_is_no_damage_where_frames_are_numbered(options, tmp_path):
+def test_a_numbered_pause_is_no_damage(options, tmp_path):
     """HEVC's frames name those that they depend on, so the decoder knows of lost ones."""
     row, _ = inspect(encode(tmp_path / "v.MP4", 120, times=TIMES_WITH_PAUSE, **options), "v")
     assert (row.status, row.damaged) == ("ok", [])
@@ -65,7 +65,7 @@ def test_lost_frames_are_damage_where_frames_are_numbered(close, options, tmp_pa
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4"])
-def test_a_step_that_a_coarse_time_base_rounds_up_is_no_gap(codec, tmp_path):
+def test_a_rounded_step_is_no_gap(codec, tmp_path):
     # The frames are 1/30 s apart, and every 40th step is twice as long. A file in units of 1/30 s
     # has steps of one and two units.
     times = [i * 1000 + 1000 * (i // 40) for i in range(120)]
@@ -94,9 +94,7 @@ def test_malformed_metadata_are_no_damage(text, distance, malformed, tmp_path):
 
 
 @pytest.mark.parametrize(("codec", "pix_fmt"), [("mpeg4", "yuv420p"), ("mjpeg", "yuvj420p")])
-def test_a_pause_of_a_codec_without_numbers_is_damage_up_to_the_next_key_frame(
-    codec, pix_fmt, tmp_path
-):
+def test_an_unnumbered_pause_damages_to_the_key_frame(codec, pix_fmt, tmp_path):
     path = encode(tmp_path / "v.MP4", 120, times=TIMES_WITH_PAUSE, codec=codec, pix_fmt=pix_fmt)
     row, index = inspect(path, "v")
     keys = np.searchsorted(index.pts, index.key_pts)

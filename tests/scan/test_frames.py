@@ -91,7 +91,7 @@ def test_damaged_frames_keep_their_numbers(spoil, reason, store, folder):
             reader.get_frames([10])
 
 
-def test_a_tar_that_breaks_off_has_damaged_frames_from_there_on(folder):
+def test_a_broken_tar_is_damaged_from_there(folder):
     path = pack(folder)
     truncate(path, 0.5)
     row, index = scan(path)
@@ -154,15 +154,13 @@ def test_other_names_are_no_frames(folder):
         ),
     ],
 )
-def test_frames_have_the_official_rate_or_that_of_the_sheet_if_only_it_fits(
-    fps, duration, rate, finding, folder
-):
+def test_frames_have_the_official_rate_if_it_fits(fps, duration, rate, finding, folder):
     row, index = scan(folder, fps, duration)
     assert index.fps == rate
     assert clock_finding(row, index, duration, fps) == finding
 
 
-def test_a_scan_finds_frames_in_their_layout_and_keeps_the_result(folder, tmp_path):
+def test_frames_are_found_in_their_layout(folder, tmp_path):
     pack(folder)
     shutil.rmtree(folder)
     first, lines = scan_lab(tmp_path)
@@ -173,7 +171,7 @@ def test_a_scan_finds_frames_in_their_layout_and_keeps_the_result(folder, tmp_pa
     assert lines == ["1 videos: 1 ok; 0 of them decoded now"]
 
 
-def test_a_frame_that_was_replaced_since_the_scan_is_an_error(folder):
+def test_a_frame_replaced_since_is_an_error(folder):
     _, index = scan(folder)
     os.replace(frame_file(folder, 20), frame_file(folder, 30))
     reader = VideoReader(folder, index)

@@ -50,9 +50,7 @@ HEADER = (6, 14)
         pytest.param("libvpx-vp9", {}, HEADER, id="VP9, header of a packet"),
     ],
 )
-def test_the_spoilt_frame_itself_is_marked_if_the_decoder_reports_an_error(
-    codec, options, place, tmp_path
-):
+def test_decoder_errors_mark_the_spoilt_frame_itself(codec, options, place, tmp_path):
     """The decoders of HEVC and VP9 report spoilt headers, but no frames spoilt behind them.
 
     With half a packet overwritten, 35 of 36 harmed files went unseen (docs/evidence/scan.md).
@@ -74,7 +72,7 @@ def test_the_spoilt_frame_itself_is_marked_if_the_decoder_reports_an_error(
     assert marked_count
 
 
-def test_an_index_error_of_pyav_is_an_input_error_and_tried_again():
+def test_a_pyav_index_error_is_tried_again():
     """One flipped bit of an MPEG-TS header made PyAV say "list index out of range"."""
 
     def demux(stream):

@@ -26,7 +26,7 @@ def make_videos(tmp_path, short_video):
     return lambda count: ShortVideos(tmp_path, short_video, count)
 
 
-def test_the_scan_writes_a_row_and_an_index_of_each_video(make_videos):
+def test_a_scan_writes_rows_and_indexes(make_videos):
     lab = make_videos(2)
     # The first video is a link to a file of another name, the second one is fragmented.
     elsewhere = lab.paths[0].rename(lab.folder / "elsewhere.mp4")
@@ -62,7 +62,7 @@ def test_the_scan_writes_a_row_and_an_index_of_each_video(make_videos):
         ),
     ],
 )
-def test_a_video_whose_decoder_fails_is_unreadable_and_tried_again(
+def test_a_failing_decoder_means_unreadable_after_retries(
     order, limits, reason, make_videos, monkeypatch
 ):
     # The slow one is looked at after this many times its limit.
@@ -79,7 +79,7 @@ def test_a_video_whose_decoder_fails_is_unreadable_and_tried_again(
     assert lab.runs() == ["P01_01"]
 
 
-def test_as_many_videos_are_scanned_at_once_as_there_are_threads(make_videos):
+def test_threads_decide_how_many_are_scanned_together(make_videos):
     lab = make_videos(4)
     for number in range(4):
         # This order waits until four videos are being scanned.
@@ -87,7 +87,7 @@ def test_as_many_videos_are_scanned_at_once_as_there_are_threads(make_videos):
     assert [row.status for row in lab.scan(threads=4)] == ["ok"] * 4
 
 
-def test_a_missing_video_and_what_is_no_regular_file_are_told_apart(make_videos):
+def test_missing_videos_and_irregular_files_differ(make_videos):
     lab = make_videos(5)
     missing, directory, link, fifo, _ = lab.paths
     for path in (missing, directory, link, fifo):
@@ -107,9 +107,7 @@ def test_a_missing_video_and_what_is_no_regular_file_are_told_apart(make_videos)
     assert lab.lines[-1] == "5 videos: 1 ok, 3 unreadable, 1 missing; 1 of them decoded now"
 
 
-def test_the_log_has_a_line_for_each_video_that_is_not_ok_or_is_read_differently(
-    make_videos, undamaged
-):
+def test_the_log_has_videos_that_are_not_ok(make_videos, undamaged):
     lab = make_videos(5)
     # The sheet has a wrong length of P01_01. P01_02 is cut, and P01_03 has lost a block of bytes.
     lab.videos[0] = replace(lab.videos[0], duration=SECONDS + 2)
@@ -157,7 +155,7 @@ def test_the_progress_states_videos_and_speed(make_videos, monkeypatch):
         ("cut", "changed while it was scanned"),
     ],
 )
-def test_an_error_of_the_machine_fails_the_scan_after_the_other_videos(order, words, make_videos):
+def test_a_machine_s_error_fails_the_scan_last(order, words, make_videos):
     lab = make_videos(2)
     lab.order(0, order)
     message = rf"P01\.tsv: not written, .* P01_01: .*{words}.* run again"
@@ -197,7 +195,7 @@ def move_behind_a_link(path) -> None:
         pytest.param(move_behind_a_link, id="another path"),
     ],
 )
-def test_a_second_scan_of_the_same_bytes_decodes_nothing_and_says_the_same(change, scanned):
+def test_a_second_scan_decodes_nothing(change, scanned):
     lines, table = scanned.lines, scanned.table.read_bytes()
     for path in scanned.paths:
         change(path)
@@ -237,7 +235,7 @@ def edit_result(lab, edit) -> None:
         ),
     ],
 )
-def test_a_video_is_scanned_again_if_it_or_its_kept_result_has_changed(change, status, scanned):
+def test_a_changed_video_or_result_is_rescanned(change, status, scanned):
     change(scanned)
     first, second = scanned.scan()
     assert first.status == status

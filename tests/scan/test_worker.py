@@ -81,9 +81,7 @@ def video(original, tmp_path) -> Path:
         pytest.param(partial(drop_packets, count=12), "break the numbering", id="12 packets lost"),
     ],
 )
-def test_each_frame_that_is_lost_or_visibly_changed_is_marked(
-    change, reason, seed, original, video
-):
+def test_each_lost_or_changed_frame_is_marked(change, reason, seed, original, video):
     change(video, seed)
     row, index = inspect(video, "v")
     # A lost frame is stood for by the next one in the damaged file.
@@ -93,7 +91,7 @@ def test_each_frame_that_is_lost_or_visibly_changed_is_marked(
     assert reason in row.reason
 
 
-def test_damage_to_a_frame_that_is_no_reference_is_marked_alone(video):
+def test_a_damaged_non_reference_is_marked_alone(video):
     # Without B-pyramid, the second of three B-frames is such a frame: its nal_ref_idc, the two
     # bits under the mask 0x60, is 0.
     packets = packets_of(encode(video, 60, size=(160, 96)))
@@ -105,7 +103,7 @@ def test_damage_to_a_frame_that_is_no_reference_is_marked_alone(video):
 
 
 @pytest.mark.parametrize("count", [60, 90, 180])
-def test_a_lost_group_is_a_gap_that_marks_the_next_key_frame_alone(count, tmp_path):
+def test_a_lost_group_marks_the_next_key_frame(count, tmp_path):
     path = encode(tmp_path / "v.MP4", count, keyint=15)
     drop_packets(path, seed=3, count=1, groups=True)
     row, _ = inspect(path, "v")
@@ -115,7 +113,7 @@ def test_a_lost_group_is_a_gap_that_marks_the_next_key_frame_alone(count, tmp_pa
 
 
 @pytest.mark.parametrize("lost", [2, 8])
-def test_a_key_frame_after_lost_frames_is_marked_although_it_decodes(lost, video):
+def test_key_frames_after_lost_frames_are_marked(lost, video):
     def drop_before_key(packets):
         key = [i for i, p in enumerate(packets) if p.is_key][3]
         return packets[: key - lost] + packets[key:]
@@ -125,7 +123,7 @@ def test_a_key_frame_after_lost_frames_is_marked_although_it_decodes(lost, video
     assert int(np.searchsorted(index.pts, index.key_pts[3])) in marked(row)
 
 
-def test_the_second_of_two_frames_with_one_time_is_marked(video):
+def test_the_second_with_one_time_is_marked(video):
     def share_time(packets):
         packets[41] = replace(packets[41], pts=packets[40].pts)
         return packets
@@ -136,7 +134,7 @@ def test_the_second_of_two_frames_with_one_time_is_marked(video):
     assert second in marked(row)
 
 
-def test_a_disk_that_fails_at_the_last_check_is_no_defect_of_the_video(video, monkeypatch):
+def test_a_disk_failing_late_is_no_video_defect(video, monkeypatch):
     def failing_reader(*arguments):
         error = OSError(errno.EIO, os.strerror(errno.EIO))
         monkeypatch.setattr(os, "pread", Mock(side_effect=error))
@@ -166,9 +164,7 @@ def grey(width: int, height: int, count: int) -> dict:
         pytest.param(96 * 64, 6, "4 packets do not decode cleanly", id="above the limit"),
     ],
 )
-def test_the_fewer_frames_of_another_size_are_marked_and_decoded_up_to_a_limit(
-    max_pixels, decoded_count, reason, tmp_path
-):
+def test_frames_of_a_rarer_size_are_marked(max_pixels, decoded_count, reason, tmp_path):
     parts = parts_of(tmp_path, grey(96, 64, count=6), grey(4352, 4096, count=4))
     path = join(parts, tmp_path / "v.MP4")
     row, _ = inspect(path, "v", max_pixels=max_pixels)
@@ -176,7 +172,7 @@ def test_the_fewer_frames_of_another_size_are_marked_and_decoded_up_to_a_limit(
     assert row.reason == reason
 
 
-def test_the_reader_takes_frames_as_large_as_the_scan_let_pass(tmp_path):
+def test_readers_take_frames_as_large_as_scans(tmp_path):
     path = encode(tmp_path / "v.MP4", 4, **grey(4352, 4096, count=4))
     _, index = inspect(path, "v", max_pixels=2**26)
     (frame,) = VideoReader(path, index).get_frames([3])
@@ -206,7 +202,7 @@ def zero_frames(path: Path) -> None:
         pytest.param(zero_frames, "no frame decodes", id="zeros"),
     ],
 )
-def test_a_file_without_a_usable_frame_is_unreadable_for_this_reason(spoil, reason, video):
+def test_without_a_usable_frame_it_is_unreadable(spoil, reason, video):
     spoil(video)
     row, index = inspect(video, "v")
     assert (row.status, index) == ("unreadable", None)
@@ -256,9 +252,7 @@ def originals(tmp_path_factory) -> tuple[Path, Path]:
         pytest.param(broken_leading, id="a broken leading frame"),
     ],
 )
-def test_each_frame_that_is_not_marked_is_read_as_a_full_decode_gives_it(
-    write, originals, tmp_path
-):
+def test_unmarked_frames_read_as_a_full_decode(write, originals, tmp_path):
     path = write(*originals, tmp_path)
     row, index = inspect(path, "v")
     unmarked = sorted({*range(index.frames)} - marked(row))

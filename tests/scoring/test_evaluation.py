@@ -103,7 +103,7 @@ def test_readable_metrics_count_only_segments_that_were_predicted(tmp_path, pred
     assert metrics["overall_action_accuracy_at_1"] == pytest.approx(100 * right / 40)
 
 
-def test_mistakes_and_participants_count_what_a_prediction_exists_of(tmp_path):
+def test_counts_are_of_segments_with_a_prediction(tmp_path):
     # All 10 predicted segments are wrong. The other 30 get the prior, which is mostly wrong.
     figures = Validation(tmp_path, right=0, predicted=10).evaluate()["diagnostics"]
     for task in TASKS:
@@ -116,7 +116,7 @@ def test_mistakes_and_participants_count_what_a_prediction_exists_of(tmp_path):
 
 
 @pytest.mark.parametrize("reduce", ["max", "logsumexp"])
-def test_the_main_metrics_are_those_of_the_chosen_reduction_method(tmp_path, reduce):
+def test_the_main_metrics_follow_the_reduction(tmp_path, reduce):
     val = Validation(tmp_path, right=40)
     # Verb 2 is in two pairs of 0.3 each, verb 9 in one of 0.4. So the sum says 2, the maximum 9.
     val.predict(torch.tensor([[0, 0, 0.3, 0.3, 0.4, 0]]).clamp(min=1e-9).log().repeat(40, 1))
@@ -130,7 +130,7 @@ def test_the_main_metrics_are_those_of_the_chosen_reduction_method(tmp_path, red
             assert metrics["overall_verb_accuracy_at_1"] == accuracy
 
 
-def test_segments_whose_pair_is_not_in_training_have_their_own_metrics(tmp_path):
+def test_segments_of_unseen_pairs_have_own_metrics(tmp_path):
     val = Validation(tmp_path, right=40)
     # The guess is verb 0 with noun 1 for all segments.
     pairs = [(0, 1, 5), (0, 7, 5), (2, 5, 5), (9, 5, 5)]

@@ -24,9 +24,7 @@ def export_to(out, made, listed=FEW, reduce="max", sls=SLS, **sources):
 
 
 @pytest.mark.parametrize("suffix, reduce", [(".pt", "max"), (".zip", "logsumexp")])
-def test_a_submission_has_the_training_prior_where_there_is_no_prediction(
-    tmp_path, caplog, suffix, reduce
-):
+def test_a_missing_prediction_becomes_the_training_prior(tmp_path, caplog, suffix, reduce):
     predicted = FEW[:2:-1]
     made = predictions(predicted)
     prior = prior_logprobs(torch.tensor([count for _, _, count in FEW_PAIRS]))
@@ -104,7 +102,7 @@ def test_wrong_predictions_or_lists_leave_no_submission(tmp_path, made, listed, 
         ),
     ],
 )
-def test_predictions_of_another_model_or_list_leave_no_submission(tmp_path, listed, weights, words):
+def test_foreign_predictions_leave_no_submission(tmp_path, listed, weights, words):
     model = tmp_path / "model.pth"
     model.touch()
     made = predictions(model=digest(model))
@@ -115,7 +113,7 @@ def test_predictions_of_another_model_or_list_leave_no_submission(tmp_path, list
     assert not (tmp_path / "submission.pt").exists()
 
 
-def test_supervision_levels_that_contradict_the_training_are_a_warning(tmp_path, caplog):
+def test_contradicting_supervision_levels_are_a_warning(tmp_path, caplog):
     made = predictions(trained_on={"split": "trainval", "load_from": None})
     export_to(tmp_path / "submission.zip", made)
     assert "export: sls: pt is 2, but the model was trained from scratch: 0" in caplog.text
@@ -149,7 +147,7 @@ def exported(folder, predicted):
     return "submission.zip"
 
 
-def test_a_submission_without_a_prediction_is_a_problem_with_reasons(folder, capsys, caplog):
+def test_submitting_without_a_prediction_has_a_reason(folder, capsys, caplog):
     name = exported(folder, 0)
     words = (
         "12 of 12 segments (100.0%) without a prediction: 8 video missing, 4 touches damaged frames"
@@ -181,7 +179,7 @@ def test_a_submission_without_a_prediction_is_a_problem_with_reasons(folder, cap
         pytest.param(9, ["--allow-prior", "0.2"], 1, "all scores", id="9, more are asked for"),
     ],
 )
-def test_the_share_that_may_be_without_a_prediction_can_be_chosen(
+def test_the_share_without_prediction_can_be_chosen(
     folder, capsys, caplog, predicted, option, code, words
 ):
     name = exported(folder, predicted)

@@ -76,7 +76,7 @@ TYPES_OF_SCORES = {
         ),
     ],
 )
-def test_correct_guesses_are_the_ones_of_sorting_all_products(scores_type, sizes):
+def test_correct_guesses_are_those_of_sorted_products(scores_type, sizes):
     rng = np.random.default_rng(5)
     verb_true, verb = draw_scores(rng, 60, sizes[0])
     noun_true, noun = draw_scores(rng, 60, sizes[1])
@@ -132,7 +132,7 @@ def diagnosed(verb, verb_guess, noun=0, noun_guess=0, participant="P01", confide
     return diagnose(table, top)
 
 
-def test_the_mean_class_accuracy_gives_each_class_the_same_weight():
+def test_mean_class_accuracy_weighs_classes_equally():
     found = diagnosed([4, 4, 4, 4, 9, 9], [4, 4, 4, 9, 4, 4], noun=[0, 0, 0, 1, 1, 1])
     # 3 of 4 segments of verb 4 are right, and none of verb 9.
     assert found["verb_mean_class_accuracy"] == pytest.approx((75 + 0) / 2)
@@ -150,7 +150,7 @@ def test_the_mean_class_accuracy_gives_each_class_the_same_weight():
         pytest.param([0.95, 0.97], [1, 0], 96 - 50, id="one bin"),
     ],
 )
-def test_calibration_error_is_the_mean_gap_weighted_by_segments(confidence, right, error):
+def test_calibration_error_is_the_weighted_mean_gap(confidence, right, error):
     found = diagnosed([1] * len(right), right, confidence=confidence)
     assert found["verb_expected_calibration_error"] == pytest.approx(error)
 

@@ -131,7 +131,7 @@ ONE = member("1", ["a", "b"], [(0, 1, 5), (1, 2, 3)], [[0.75, 0.25], [0.5, 0.5]]
 TWO = member("2", ["b", "a"], [(2, 3, 1), (0, 1, 6)], [[0.25, 0.75], [0.5, 0.5]])
 
 
-def test_a_pair_has_probability_0_for_a_member_without_it():
+def test_a_member_without_a_pair_gives_0():
     mean = average([ONE, TWO])
     assert mean.pairs == [(0, 1, 6), (1, 2, 3), (2, 3, 1)] and mean.narration_ids == ["a", "b"]
     # Segment a has pair (0, 1) with 0.75 and 0.5, and (1, 2) with 0.25 and 0.
@@ -141,7 +141,7 @@ def test_a_pair_has_probability_0_for_a_member_without_it():
     assert mean.model != average([TWO, ONE]).model and average([ONE]).model == "1"
 
 
-def test_sums_over_pairs_stand_for_the_heads_that_a_member_has_not():
+def test_sums_over_pairs_replace_missing_heads():
     verb = torch.tensor([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]]).log()
     noun = torch.full((2, 4), 0.25).log()
     heads_alone = replace(ONE, verb_log_probs=verb, noun_log_probs=noun, pair_head=False)
@@ -166,14 +166,14 @@ def test_members_with_other_classes_or_segments_are_rejected(change):
         average([ONE, replace(TWO, **change)])
 
 
-def test_an_ensemble_has_the_training_with_the_most_supervision():
+def test_an_ensemble_has_its_highest_supervision_level():
     kinetics = replace(TWO, trained_on={"split": "trainval", "load_from": "k400.pth"})
     trained_on = average([ONE, kinetics]).trained_on
     assert trained_on["split"] == "trainval" and trained_on["load_from"] == "k400.pth"
     assert [model["split"] for model in trained_on["models"]] == ["train", "trainval"]
 
 
-def test_averaged_predictions_belong_to_all_models_in_their_order(tmp_path):
+def test_averages_belong_to_models_in_order(tmp_path):
     models = [str(tmp_path / "1.pth"), str(tmp_path / "2.pth")]
     files = [tmp_path / "1.pt", tmp_path / "2.pt"]
     for model, file, made in zip(models, files, (ONE, TWO), strict=True):
@@ -226,7 +226,7 @@ def test_folding_agrees_with_a_loop_over_pairs(pairs, reduce):
 
 @pytest.mark.parametrize("reduce", ["logsumexp", "max"])
 @pytest.mark.parametrize("scale", [0.0, 3.0, 300.0, 1e30])
-def test_a_class_without_pairs_is_the_least_probable_of_a_normalised_row(pairs, reduce, scale):
+def test_a_class_without_pairs_is_least_probable(pairs, reduce, scale):
     # 2500 rows are more than one chunk.
     folded = fold_pairs(draw_logits(2500, scale), pairs, V, M, reduce)
     # The last class has no pair.
@@ -251,7 +251,7 @@ def test_an_unknown_reduction_method_is_rejected(pairs):
         fold_pairs(draw_logits(2), pairs, V, M, "mean")
 
 
-def test_the_prior_is_the_log_of_the_training_frequency():
+def test_the_prior_is_log_training_frequency():
     # A count of 0 is raised to 0.5, and the sum is 10.
     found = prior_logprobs(torch.tensor([6, 0, 3.5])).exp()
     torch.testing.assert_close(found, torch.tensor([0.6, 0.05, 0.35]))

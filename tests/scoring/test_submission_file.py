@@ -41,7 +41,7 @@ def assert_same(read, written):
             assert a[key].dtype == torch.float32 and torch.equal(a[key], b[key])
 
 
-def test_a_pt_file_is_read_as_it_was_written(entries, tmp_path):
+def test_a_pt_file_reads_as_written(entries, tmp_path):
     write_tensors(entries, tmp_path / "s.pt")
     assert_same(read_submission(tmp_path / "s.pt"), entries)
     for entry in torch.load(tmp_path / "s.pt", weights_only=True):
@@ -51,7 +51,7 @@ def test_a_pt_file_is_read_as_it_was_written(entries, tmp_path):
         assert entry["noun_output"].untyped_storage().nbytes() == 4 * M
 
 
-def test_the_zip_has_the_text_of_the_official_code(entries, tmp_path):
+def test_the_zip_has_the_official_code_s_text(entries, tmp_path):
     entries[0]["verb_output"] = torch.tensor([1e-38, -3.4e38, 0.1, -30.000002, 16777217.0])
     write_zip(entries, tmp_path / "s.zip", SLS)
     results = {
@@ -81,7 +81,7 @@ def test_the_zip_has_the_text_of_the_official_code(entries, tmp_path):
         pytest.param(SLS | {"xx": 1}, id="unknown"),
     ],
 )
-def test_levels_that_the_server_would_reject_leave_no_zip(entries, tmp_path, sls):
+def test_rejected_levels_leave_no_zip(entries, tmp_path, sls):
     with pytest.raises(EpicError, match="`export: sls:` is"):
         write_zip(entries, tmp_path / "s.zip", sls)
     assert list(tmp_path.iterdir()) == []
@@ -193,7 +193,7 @@ def test_the_command_prints_each_problem_on_a_line(
     assert printed.count("\n") == 1 and printed.endswith("\n")
 
 
-def test_the_command_finds_the_csv_of_a_split_in_the_config(entries, tmp_path, annotations, capsys):
+def test_the_command_finds_a_split_s_csv(entries, tmp_path, annotations, capsys):
     write_zip(entries, tmp_path / "s.zip", SLS)
     (tmp_path / "mine.yaml").write_text(
         "annotations: {val: EPIC_100_validation.csv, test: null}\n"
@@ -264,13 +264,13 @@ def test_each_problem_is_one_line_with_its_segments(entries):
         pytest.param(30, "", id="others are small"),
     ],
 )
-def test_segments_that_vanish_in_the_official_softmax_are_a_hint(entries, added, expected):
+def test_segments_lost_in_the_softmax_are_told(entries, added, expected):
     entries[3]["verb_output"] += added
     entries[3]["noun_output"] += added
     assert re.fullmatch(expected, "\n".join(check(entries, IDS, V, M)))
 
 
-def test_classes_of_a_zip_may_be_in_any_order(content, tmp_path):
+def test_a_zip_s_classes_may_be_unordered(content, tmp_path):
     segment = content["results"][IDS[2]]
     segment["noun"] = dict(reversed(segment["noun"].items()))
     assert problems_of(tmp_path / "s.zip", json.dumps(content)) == []
@@ -392,7 +392,7 @@ def test_each_problem_of_a_zip_is_a_line(content, tmp_path, change, expected):
         ),
     ],
 )
-def test_a_text_that_is_no_submission_is_one_line(content, tmp_path, change, expected):
+def test_a_text_without_submission_is_one_line(content, tmp_path, change, expected):
     (line,) = problems_of(tmp_path / "s.zip", change(json.dumps(content)))
     assert line.startswith(f"{tmp_path / 's.zip'}: {expected}")
 
@@ -422,7 +422,7 @@ K400 = "checkpoints/x3d_s_13x6x1_facebook-kinetics400-rgb_20201027-623825a0.pth"
         ((2, 3, 5), "trainval", K400, "td is 5, but the model was trained on trainval: 4"),
     ],
 )
-def test_a_supervision_level_that_cannot_be_true_is_one_sentence(sls, split, weights, words):
+def test_an_impossible_level_is_one_sentence(sls, split, weights, words):
     levels = dict(zip(("pt", "tl", "td"), sls, strict=True))
     found = contradictions(levels, {"split": split, "load_from": weights})
     assert len(found) == bool(words)

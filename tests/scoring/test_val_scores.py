@@ -64,7 +64,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_metrics_of_any_file_are_the_official_evaluators(folder, capsys, name):
+def test_any_file_has_the_official_evaluator_s_metrics(folder, capsys, name):
     FILES[name](folder / name)
     assert score(name, "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -74,7 +74,7 @@ def test_the_metrics_of_any_file_are_the_official_evaluators(folder, capsys, nam
     assert sorted(path.name for path in folder.iterdir()) == sorted(["csv", name])
 
 
-def test_the_metrics_of_a_file_are_printed_as_a_table(folder, capsys):
+def test_a_file_s_metrics_are_a_table(folder, capsys):
     FILES["server.zip"](folder / "a.zip")
     assert score("a.zip") == 0
     title, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
@@ -82,7 +82,7 @@ def test_the_metrics_of_a_file_are_printed_as_a_table(folder, capsys):
     assert ["overall", "top-1", "29.50", "18.75", "5.25"] in rows
 
 
-def test_a_run_on_a_part_of_the_csv_is_scored_on_its_segments(folder, capsys):
+def test_a_partial_run_is_scored_on_its_segments(folder, capsys):
     (folder / "results/segments").mkdir(parents=True)
     segment_list(folder / "results/segments/val.txt", IDS[:5])
     (folder / "config.yaml").write_text("videos: {subset: true}")
@@ -108,7 +108,7 @@ def avion_dump(folder):
     return dump
 
 
-def test_a_dump_of_avion_has_the_accuracy_of_its_own_scores(avion_dump, capsys):
+def test_avion_s_dump_has_its_own_accuracy(avion_dump, capsys):
     assert score("avion.pkl", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     correct = avion_dump["probs"].argmax(axis=1) == avion_dump["targets"]
@@ -116,7 +116,7 @@ def test_a_dump_of_avion_has_the_accuracy_of_its_own_scores(avion_dump, capsys):
     assert found["overall_action_accuracy_at_1"] >= 50
 
 
-def test_a_dump_of_avion_needs_the_targets_of_val(folder, avion_dump, capsys):
+def test_avion_s_dump_needs_val_s_targets(folder, avion_dump, capsys):
     avion_dump["targets"][:] = 0
     (folder / "avion.pkl").write_bytes(pickle.dumps(avion_dump))
     assert score("avion.pkl") == 1
@@ -176,7 +176,7 @@ def test_a_dump_of_avion_needs_the_train_csv(folder, capsys):
         pytest.param("run", Path.mkdir, "is a folder; expected .zip, .pt or .pkl", id="folder"),
     ],
 )
-def test_a_file_without_scores_of_val_is_an_error_of_one_line(folder, capsys, name, write, words):
+def test_a_file_without_val_s_scores_is_rejected(folder, capsys, name, write, words):
     write(folder / name)
     assert score(name) == 1
     printed = capsys.readouterr()
@@ -185,7 +185,7 @@ def test_a_file_without_scores_of_val_is_an_error_of_one_line(folder, capsys, na
 
 
 @pytest.mark.parametrize("name", ["list.pt", "dict.pkl", "server.zip"])
-def test_a_file_of_scores_given_as_a_model_is_sent_to_score(folder, capsys, name):
+def test_scores_given_as_a_model_are_redirected(folder, capsys, name):
     FILES[name](folder / name)
     assert main(["test", name]) == 1
     assert capsys.readouterr().err.endswith(f"for their metrics: epic100 score {name}\n")

@@ -97,7 +97,7 @@ SAVES = (
         ),
     ],
 )
-def test_the_last_lines_say_why_a_run_ended_and_what_to_do(tmp_path, script, number, last_lines):
+def test_last_lines_say_why_and_what_next(tmp_path, script, number, last_lines):
     lines = lines_of_screen(tmp_path, workflow("slow", script), number)
     assert lines[-3:] == last_lines
     # A file has no block.
@@ -134,11 +134,11 @@ def test_the_last_lines_say_why_a_run_ended_and_what_to_do(tmp_path, script, num
         ),
     ],
 )
-def test_a_job_that_ends_is_shown_by_its_log_or_without_one(tmp_path, rules, expected):
+def test_an_ended_job_shows_its_log(tmp_path, rules, expected):
     assert any(re.fullmatch(expected, line) for line in lines_of_screen(tmp_path, rules))
 
 
-def test_a_failure_is_shown_at_its_retry_and_at_the_end_on_a_terminal_that_was_paused(tmp_path):
+def test_a_failure_shows_at_retry_and_end(tmp_path):
     script = "echo 'error: no such shelf' > {log}; echo >> tries.txt; exit 3"
     # A full pipe takes no line until it is read, as a terminal at Ctrl-S. Snakemake goes on, and
     # removes the log of the first try.
@@ -169,7 +169,7 @@ onstart:
 """
 
 
-def test_a_block_shows_logs_and_the_queue_in_place_on_a_terminal_and_goes(tmp_path, monkeypatch):
+def test_the_block_updates_in_place_and_goes(tmp_path, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal()
     rules = workflow("slow", "echo 'half of 3 films' > {log}; sleep 9; touch {output}")

@@ -38,7 +38,7 @@ def errors_of(config):
     return str(caught.value).splitlines()
 
 
-def test_reading_does_not_change_the_config_that_is_given():
+def test_reading_does_not_change_the_given_config():
     config = {"videos": {"root": "/a", "subset": "true"}}
     before = yaml.safe_dump(config)
     assert read_settings(config).videos.subset
@@ -64,14 +64,14 @@ def test_reading_does_not_change_the_config_that_is_given():
         ("predict.model", "~/m.pth", "/home/me/m.pth"),
     ],
 )
-def test_text_becomes_a_number_or_a_path_where_the_key_takes_one(key, given, value, monkeypatch):
+def test_text_becomes_a_key_s_number_or_path(key, given, value, monkeypatch):
     monkeypatch.setenv("SCRATCH", "/big")
     monkeypatch.setenv("HOME", "/home/me")
     settings = read_settings(with_key(key, given))
     assert attrgetter(key)(settings) == value
 
 
-def test_a_further_config_file_replaces_single_keys_of_a_section(tmp_path):
+def test_a_further_config_replaces_single_keys(tmp_path):
     (tmp_path / "one.yaml").write_text("export: {sls: {pt: 0}}\n")
     (tmp_path / "two.yaml").write_text("export: {sls: {td: 4}}\n")
     settings = layered_settings([tmp_path / "one.yaml", tmp_path / "two.yaml"])
@@ -95,7 +95,7 @@ def test_the_shipped_configs_are_valid(name):
         (b"[1]", "is a list; expected a config.*key by key"),
     ],
 )
-def test_a_file_that_is_no_config_is_refused_with_its_name(tmp_path, content, words):
+def test_a_file_without_config_is_refused(tmp_path, content, words):
     path = tmp_path / "over.yaml"
     if content is not None:
         path.write_bytes(content)
@@ -190,7 +190,7 @@ def test_an_unknown_key_is_one_line(config, words):
         (with_key("sweep.train.seed", [-1]), "seed is -1; expected greater than or equal to 0"),
     ],
 )
-def test_a_value_that_the_key_does_not_take_is_one_line(config, words):
+def test_an_unusable_value_is_one_line(config, words):
     (line,) = errors_of(config)
     assert line.startswith("config: ") and words in line
 
@@ -242,7 +242,7 @@ def test_keys_that_contradict_each_other_are_one_line(config, words):
         ),
     ],
 )
-def test_a_value_that_is_hardly_meant_is_a_doubt(config, words):
+def test_a_doubtful_value_is_a_doubt(config, words):
     doubts = read_settings(config).doubts
     assert len(doubts) == len(words)
     assert all(word in doubt for word, doubt in zip(words, doubts, strict=True))
@@ -253,14 +253,14 @@ def test_all_mistakes_are_reported_at_once():
     assert len(errors_of(config)) == 3
 
 
-def test_a_key_that_is_twice_in_a_file_is_refused_with_its_line(tmp_path):
+def test_a_repeated_key_is_refused_with_line(tmp_path):
     path = tmp_path / "over.yaml"
     path.write_text("train: {epochs: 3}\nclean: {}\ntrain: {epochs: 4}\n")
     with pytest.raises(EpicError, match="over.yaml: .*line 3: key 'train' is there twice"):
         read_settings({}, [path])
 
 
-def test_a_job_stores_changed_values_and_no_input_file():
+def test_a_job_stores_changed_values_without_inputs():
     train = {"epochs": 3, "config": "a.py", "load_from": "b.pth", "validate": {"every": 2}}
     settings = read_settings({"train": train, "videos": {"subset": True, "proxy": {}}})
     stored = {"train": {"epochs": 3, "validate": {"every": 2}}, "videos": {"subset": True}}
@@ -268,12 +268,12 @@ def test_a_job_stores_changed_values_and_no_input_file():
     assert settings.stored() == stored
 
 
-def test_a_job_makes_a_section_from_its_stored_values():
+def test_a_job_makes_sections_from_stored_values():
     settings = TrainSettings(**{"epochs": 3, "validate": {"every": 2}})
     assert TrainSettings(**settings.stored()) == settings
 
 
-def test_a_key_of_a_later_version_is_not_stored():
+def test_a_later_version_s_key_is_not_stored():
     class Later(TrainSettings):
         added: int = key(3, "A key of a later version.")
 
@@ -281,7 +281,7 @@ def test_a_key_of_a_later_version_is_not_stored():
 
 
 @pytest.mark.parametrize("run, folder", [(None, "results"), ("lr.3-b", "results/runs/lr.3-b")])
-def test_a_named_run_has_a_folder_of_its_own(run, folder):
+def test_a_named_run_has_its_own_folder(run, folder):
     assert read_settings({"run": run}).home == folder
 
 
@@ -290,7 +290,7 @@ def test_a_training_requests_the_gpus_of_all_nodes(device, gpus):
     assert TrainSettings(nodes=2, gpus=4, device=device).gpus_to_ask == gpus
 
 
-def test_a_sweep_has_a_run_for_each_combination_of_values():
+def test_each_combination_of_a_sweep_is_a_run():
     base = {"epochs": 7, "options": {"model.x": 1}}
     sweep = {"train": {"seed": [0, 1], "options": {LR: [0.1, "1e-05", 0.5]}}}
     settings = read_settings({"train": base, "sweep": sweep})
@@ -311,7 +311,7 @@ def test_a_sweep_has_a_run_for_each_combination_of_values():
         ),
     ],
 )
-def test_a_run_of_a_sweep_has_the_name_of_a_folder(grid, names):
+def test_a_sweep_s_run_names_a_folder(grid, names):
     assert list(read_settings({"sweep": {"train": grid}}).runs) == names
 
 
@@ -325,9 +325,7 @@ def test_a_run_of_a_sweep_has_the_name_of_a_folder(grid, names):
         (["b", None], ["b"], ["b"], [None]),
     ],
 )
-def test_the_default_run_is_compared_unless_others_alone_were_made(
-    finished, of_config, to_make, to_show, tmp_path
-):
+def test_the_default_run_is_compared_if_made(finished, of_config, to_make, to_show, tmp_path):
     for run in finished:
         for name in FILES_OF_FINISHED_RUN:
             file = tmp_path / home_of(run) / name
@@ -336,7 +334,7 @@ def test_the_default_run_is_compared_unless_others_alone_were_made(
     assert runs_to_compare(of_config, tmp_path) == (to_make, to_show)
 
 
-def test_make_keys_has_renewed_the_readme_and_the_schema():
+def test_make_keys_renewed_readme_and_schema():
     text = settings_pages.README.read_text(encoding="utf-8")
     assert settings_pages.readme(text) == text, "make keys"
     assert settings_pages.SCHEMA.read_text(encoding="utf-8") == settings_pages.schema(), "make keys"
@@ -369,14 +367,14 @@ ALIASES = "\n".join(
     ],
     ids=["aliases of aliases", "3,000 brackets"],
 )
-def test_a_config_that_would_never_end_is_one_line_at_once(tmp_path, text, words):
+def test_an_endless_config_is_one_line(tmp_path, text, words):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(EpicError, match=f"^{path}: {words}$"):
         layered_settings([str(path)])
 
 
-def test_a_device_as_config_is_one_line_at_once(tmp_path):
+def test_a_device_as_config_is_one_line(tmp_path):
     path = tmp_path / "mine.yaml"
     path.symlink_to("/dev/zero")
     with pytest.raises(EpicError, match="mine.yaml: a pipe or a device; expected a file"):

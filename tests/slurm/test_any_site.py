@@ -20,9 +20,7 @@ clusters:
 """
 
 
-def test_a_killed_run_goes_on_where_slurm_keeps_no_accounts_and_forgets_jobs(
-    again, tmp_path_factory
-):
+def test_runs_go_on_without_slurm_s_accounts(again, tmp_path_factory):
     folder = again()
     train = {"config": str(ROOT / "config/x3d_demo.py"), "epochs": 1, "device": "cpu"}
     configure(folder, train=train, predict={"gpus": 0})

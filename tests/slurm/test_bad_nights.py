@@ -10,7 +10,7 @@ from support.slurm_calls import Call, no_work, put_before, run
 SCAN = "results/scan/P01.tsv"
 
 
-def test_the_only_node_dies_and_its_job_goes_on_there_with_no_try_used_up(rig, archive):
+def test_a_node_s_death_uses_no_retry(rig, archive):
     # The partition has two nodes, and one of them takes no jobs.
     node, drained = "m28c27n1", "m28c27n2"
     rig.at("wice", "scontrol", "update", f"NodeName={drained}", "State=DRAIN", "Reason=test")
@@ -37,7 +37,7 @@ def test_the_only_node_dies_and_its_job_goes_on_there_with_no_try_used_up(rig, a
     assert [rig.state(job) for job in call.submitted()] == ["NODE_FAIL", "COMPLETED"]
 
 
-def test_patience_that_has_ended_fails_the_job_with_the_last_error(rig, archive, tmp_path):
+def test_ended_patience_fails_with_the_last_error(rig, archive, tmp_path):
     sbatch = """case "$*" in *--test-only*) exec /usr/bin/sbatch "$@" ;; esac
     echo "sbatch: error: Batch job submission failed: Unspecified error" >&2; exit 1"""
     env = put_before("sbatch", sbatch, tmp_path / "bin")
@@ -46,7 +46,7 @@ def test_patience_that_has_ended_fails_the_job_with_the_last_error(rig, archive,
     assert "Unspecified error, for 0 minutes" in said
 
 
-def test_a_job_out_of_memory_that_would_get_no_more_is_not_submitted_again(rig, archive):
+def test_no_more_memory_means_no_further_try(rig, archive):
     # The rule asks for more memory with each retry; these resources are the same each time.
     fixed = ("scan:mem_mb_per_cpu=30", "scan:cpus_per_task=4")
     said = run(rig, archive, SCAN, "--retries", "3", "--set-resources", *fixed, well=False)
@@ -54,7 +54,7 @@ def test_a_job_out_of_memory_that_would_get_no_more_is_not_submitted_again(rig, 
     assert len(rig.submitted(archive)) == 1
 
 
-def test_a_job_that_slurm_queues_again_is_not_doubled(rig, archive):
+def test_a_requeued_job_is_not_doubled(rig, archive):
     precommand, makes_the_files = no_work(archive)
     waits = (
         f"if [ -e {archive}/first ]; then {makes_the_files}; fi; touch {archive}/first; sleep 600"
@@ -68,7 +68,7 @@ def test_a_job_that_slurm_queues_again_is_not_doubled(rig, archive):
     assert rig.submitted(archive) == [job]
 
 
-def test_words_in_place_of_states_are_asked_for_again(rig, archive, tmp_path):
+def test_words_instead_of_states_are_asked_again(rig, archive, tmp_path):
     nonsense = f"""[ -e {tmp_path}/well ] && exec /usr/bin/$(basename $0) "$@"
     echo "Auftrag|Zustand"; echo; echo "sieben;?"; echo "7 8 9" """
     env = put_before("squeue", nonsense, tmp_path / "bin")
@@ -80,7 +80,7 @@ def test_words_in_place_of_states_are_asked_for_again(rig, archive, tmp_path):
     assert len(rig.submitted(archive)) == 1
 
 
-def test_an_sbatch_that_hangs_blocks_neither_its_job_nor_ctrl_c(rig, new_archive, tmp_path):
+def test_a_hanging_sbatch_does_not_block_ctrl_c(rig, new_archive, tmp_path):
     goes_on, stopped = new_archive(tmp_path / "goes_on"), new_archive(tmp_path / "stopped")
     # For the folder `goes_on` only the first call hangs, for `stopped` each call.
     sbatch = f"""case "$*" in *--test-only*) exec /usr/bin/sbatch "$@" ;;

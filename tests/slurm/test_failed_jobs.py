@@ -46,7 +46,7 @@ def failures(rig, new_archive, tmp_path_factory):
     return call
 
 
-def test_a_scan_that_failed_is_the_only_one_that_runs_again(rig, failures):
+def test_only_the_failed_scan_runs_again(rig, failures):
     again = run(rig, failures.folder, *SCANS[:2], "-n")
     assert re.search(r"^  scan +1 ", again, re.MULTILINE), again
 
@@ -78,7 +78,7 @@ def test_a_job_cancelled_by_hand_ends_the_workflow(rig, archive, held):
         assert "FAILED scan P01: CANCELLED, it ran" in call.ends(well=False)
 
 
-def test_ctrl_c_cancels_the_jobs_of_the_workflow_and_no_other(rig, archive, held):
+def test_ctrl_c_cancels_this_workflow_s_jobs_only(rig, archive, held):
     # The first one waits, since the partition of `held` is closed; the second one runs.
     others = [rig.submit(), rig.submit("--gpus=1", cluster="genius", partition="gpu_v100")]
     with Call(rig, archive, "results/clean/pairs.tsv") as call:
@@ -88,7 +88,7 @@ def test_ctrl_c_cancels_the_jobs_of_the_workflow_and_no_other(rig, archive, held
     rig.wait(lambda: [rig.state(job) for job in others] == ["PENDING", "RUNNING"], "other jobs")
 
 
-def test_sigterm_starts_no_more_jobs_and_waits_for_those_that_run(rig, archive, held):
+def test_sigterm_waits_for_running_jobs(rig, archive, held):
     with Call(rig, archive, *SCANS[:2], "--jobs", "1", *no_work(archive, "P01", "P02")) as call:
         (job,) = call.submitted()
         call.process.send_signal(signal.SIGTERM)
@@ -99,9 +99,7 @@ def test_sigterm_starts_no_more_jobs_and_waits_for_those_that_run(rig, archive, 
     assert rig.submitted(archive) == [job]
 
 
-def test_after_a_node_failure_the_job_runs_on_another_node_and_the_old_one_harms_nothing(
-    rig, archive
-):
+def test_a_node_failure_s_late_job_harms_nothing(rig, archive):
     precommand, makes_the_files = no_work(archive)
     # The first job waits for the file `go`, and the second one makes the files at once.
     waits = f"touch {archive}/first; until [ -e {archive}/go ]; do sleep 1; done"
@@ -126,7 +124,7 @@ def test_after_a_node_failure_the_job_runs_on_another_node_and_the_old_one_harms
     assert (archive / SCAN).read_text() == ""
 
 
-def test_a_submission_waits_for_a_place_in_the_queue_for_munge_and_for_nodes(rig, archive):
+def test_submissions_wait_for_queue_munge_and_nodes(rig, archive):
     limits_of_user = ("sacctmgr", "-i", "modify", "user", "root", "where", "account=lp_epic")
     limits_of_user += ("cluster=wice", "set")
     waits = "cannot be submitted now, trying on: sbatch: error: "
@@ -180,6 +178,6 @@ def test_a_wrong_request_is_reported_before_a_submission(rig, archive, requests)
     assert missing == [], said
 
 
-def test_an_example_of_an_account_is_rejected_by_name(rig, archive):
+def test_an_example_account_is_rejected_by_name(rig, archive):
     said = run(rig, archive, SCAN, env={"EPIC100_ACCOUNT": ""}, well=False)
     assert "lp_myproject is an example of an account: set yours, or EPIC100_ACCOUNT" in said

@@ -54,7 +54,7 @@ def test_a_submission_is_tried_again_after_these_messages(message):
 
 
 @pytest.mark.parametrize("message", FINAL)
-def test_a_submission_is_not_tried_again_after_these_messages(message):
+def test_these_messages_end_the_submission(message):
     assert is_never_taken(message)
 
 
@@ -64,7 +64,7 @@ def test_the_page_has_every_state_of_machines():
     assert set(re.findall(r"`([A-Z_]+)`", row)) == OF_MACHINES
 
 
-def test_the_plugin_has_the_parts_that_are_used_and_not_documented():
+def test_the_plugin_has_the_undocumented_parts_used():
     assert [name for name in PARTS_OF_PLUGIN if name not in source_of_plugin()] == []
     ours = (ROOT / "workflow/epic100/slurm/executor.py").read_text()
     private = set(re.findall(r"self\.(_[a-z]\w*)", source_of_plugin())) | {"_user_kill"}

@@ -21,7 +21,7 @@ A100, H100, B200 = "wice/gpu_a100", "wice/gpu_h100", "mindwell/gpu_b200"
 TAKEN = ""
 
 
-def test_a_build_of_torch_names_its_kernels_if_it_is_for_cuda():
+def test_cuda_builds_of_torch_name_their_kernels():
     version, kernels = kernels_of_torch()
     assert version == (torch.__version__ if torch.version.cuda else "")
     assert bool(kernels) == bool(torch.version.cuda)
@@ -72,14 +72,14 @@ def request_for(partition: str, gpus: int) -> Request:
         "CPU build",
     ],
 )
-def test_a_gpu_without_kernels_is_rejected_with_the_build_to_install(kernels, partition, rejected):
+def test_a_gpu_without_kernels_is_rejected(kernels, partition, rejected):
     requests = [request_for("wice/batch", gpus=0), request_for(partition, gpus=1)]
     lines = partitions_without_kernels(requests, PARTITIONS, ("2.0", kernels))
     assert bool(lines) == (rejected != TAKEN)
     assert re.search(rejected, "".join(lines))
 
 
-def test_the_capability_of_every_gpu_of_the_site_is_known():
+def test_each_site_gpu_s_capability_is_known():
     # A partition with GPUs states both numbers in the file, and any other partition neither.
     unknown = [
         partition

@@ -25,16 +25,14 @@ def leave_a_job(rig, archive, *options, env=None):
 
 # The fixture `held` closes the partition, so that a job stays in the queue.
 @pytest.mark.usefixtures("held")
-def test_a_dry_run_and_an_unlock_leave_a_job_of_a_killed_run_alone(rig, archive):
+def test_dry_runs_and_unlocks_leave_jobs_alone(rig, archive):
     job = leave_a_job(rig, archive)
     for option in ("-n", "--unlock"):
         run(rig, archive, SCAN, option)
     assert rig.queue(archive) == [job]
 
 
-def test_a_job_of_a_killed_run_is_found_in_a_folder_that_is_mounted_elsewhere(
-    rig, archive, held, request
-):
+def test_jobs_are_found_under_another_mount(rig, archive, held, request):
     """Its log is in another folder as well, and its cluster was named by the key `cluster`."""
     clusters = ("--set-resources", "scan:cluster=wice", "scan:clusters=genius")
     logs = ("--epic100-logdir", str(archive / "logs_elsewhere"))
@@ -62,7 +60,7 @@ def test_a_job_of_a_killed_run_is_found_in_a_folder_that_is_mounted_elsewhere(
 
 
 @pytest.mark.usefixtures("held")
-def test_a_copy_of_a_folder_waits_for_no_job_of_the_first(rig, archive, tmp_path):
+def test_a_copied_folder_waits_for_no_job(rig, archive, tmp_path):
     job = leave_a_job(rig, archive)
     copy = shutil.copytree(archive, tmp_path.with_name(f"{tmp_path.name}_copy"))
     with Call(rig, copy, SCAN) as call:
@@ -71,7 +69,7 @@ def test_a_copy_of_a_folder_waits_for_no_job_of_the_first(rig, archive, tmp_path
     assert rig.queue(archive) == [job] and rig.queue(copy) == []
 
 
-def test_of_two_calls_that_wait_for_a_job_of_another_user_one_goes_on(rig, archive, held, tmp_path):
+def test_one_of_two_waiting_calls_goes_on(rig, archive, held, tmp_path):
     as_nobody = 'exec /usr/bin/sbatch --uid=nobody "$@"'
     job = leave_a_job(rig, archive, env=put_before("sbatch", as_nobody, tmp_path / "bin"))
     with Call(rig, archive, SCAN, *no_work(archive)) as waits:
@@ -85,9 +83,7 @@ def test_of_two_calls_that_wait_for_a_job_of_another_user_one_goes_on(rig, archi
     assert rig.submitted(archive) == [job, other]
 
 
-def test_a_submission_waits_for_a_controller_that_is_away_as_long_as_its_workflow_lives(
-    rig, new_archive, tmp_path
-):
+def test_submissions_wait_while_the_controller_is_away(rig, new_archive, tmp_path):
     folders = [new_archive(tmp_path / name) for name in ("waits", "killed", "interrupted")]
     rig.end("slurmctld-wice")
     with ExitStack() as stack:
@@ -106,7 +102,7 @@ def test_a_submission_waits_for_a_controller_that_is_away_as_long_as_its_workflo
     assert [len(rig.submitted(folder)) for folder in folders] == [1, 1, 0]
 
 
-def test_neither_a_sites_own_lines_nor_a_lost_answer_makes_a_second_job(rig, archive, tmp_path):
+def test_no_lost_answer_makes_a_second_job(rig, archive, tmp_path):
     # With P01, sbatch prints lines of the site as well. With P02, its answer is lost, and the job
     # has ended before that is noticed.
     sbatch = """case "$*" in

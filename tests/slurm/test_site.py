@@ -42,7 +42,7 @@ def test_numbers_of_a_partition_are_read_from_scontrol(fields, numbers):
     assert numbers_of(dict(field.split("=") for field in fields.split())) == numbers
 
 
-def test_a_job_asks_for_no_more_than_the_known_limits_of_its_partition():
+def test_jobs_ask_within_their_partition_s_limits():
     limited = Partition("c", "p", cores=8, hours=30)
     assert limited.minutes(24, without=72) == 30 * 60
     assert limited.cores_for("2 * attempt") == "min(8, 2 * attempt)"
@@ -73,7 +73,7 @@ def test_a_job_asks_for_no_more_than_the_known_limits_of_its_partition():
     ],
     ids=["wice", "genius", "empty variable", "all variables"],
 )
-def test_variables_come_before_the_site_that_the_profile_names(name, env, account, cpu, gpu):
+def test_variables_come_before_the_profile_s_site(name, env, account, cpu, gpu):
     site = choose(name, "lp_b", env=env)
     assert site.account == account
     assert f"{site.cpu.cluster}/{site.cpu.name}" == cpu
@@ -89,7 +89,7 @@ def test_variables_come_before_the_site_that_the_profile_names(name, env, accoun
     ],
     ids=["site", "partition without its cluster", "partition of another cluster"],
 )
-def test_an_unknown_name_is_reported_with_the_known_ones(name, env, message):
+def test_an_unknown_name_lists_the_known(name, env, message):
     with pytest.raises(EpicError, match=message):
         choose(name, env=env)
 
@@ -107,14 +107,14 @@ def test_an_unknown_name_is_reported_with_the_known_ones(name, env, message):
         ),
     ],
 )
-def test_a_wrong_entry_of_the_file_is_named_with_its_place(tmp_path, text, message):
+def test_a_wrong_entry_has_its_place(tmp_path, text, message):
     path = tmp_path / "partitions.yaml"
     path.write_text(text)
     with pytest.raises(EpicError, match=message):
         read_partitions(path)
 
 
-def test_a_partitions_file_in_the_working_folder_replaces_the_shipped_one(tmp_path, monkeypatch):
+def test_the_folder_s_partitions_replace_the_shipped(tmp_path, monkeypatch):
     # No site chooses these partitions of the shipped file, but EPIC100_GPU and EPIC100_CPU can.
     assert read_partitions(partitions_file(tmp_path)).keys() > {
         "genius/gpu_v100_long",
@@ -138,7 +138,7 @@ def test_a_partitions_file_in_the_working_folder_replaces_the_shipped_one(tmp_pa
     [("", "here"), ("without_clusters_option: [here]\n", "")],
     ids=["with --clusters", "without --clusters"],
 )
-def test_a_cluster_without_the_option_is_not_named_to_sbatch(tmp_path, more, clusters_option):
+def test_sbatch_gets_no_cluster_without_the_option(tmp_path, more, clusters_option):
     path = tmp_path / "partitions.yaml"
     path.write_text(f"{HERE}{more}")
     cpu = choose("home", path=path, env={}).cpu

@@ -46,20 +46,20 @@ def by_name(runs):
     return {job["Comment"]: {"gres/gpu": "0"} | job for job in runs["whole"]["jobs"]}
 
 
-def test_the_complete_dag_ends_with_a_submission_and_figures(runs):
+def test_the_whole_dag_ends_with_a_submission(runs):
     results = runs["whole"]["folder"] / "results"
     assert (results / "submission.pt").exists()
     assert json.loads((results / "metrics.json").read_text())["segments"] > 0
 
 
-def test_each_job_has_the_partition_and_the_resources_of_the_profile(by_name):
+def test_each_job_has_its_profile_s_resources(by_name):
     assert by_name.keys() > EXPECTED.keys()
     for name, job in by_name.items():
         expected = EXPECTED.get(name, TWO_CORES)
         assert {key: job[key] for key in expected} == expected, name
 
 
-def test_all_jobs_but_those_of_local_rules_are_submitted(runs, by_name):
+def test_all_but_local_rules_are_submitted(runs, by_name):
     # The screen begins with a line as `18 jobs: all, annotate 2, clean`.
     (line,) = re.findall(r"(?m)^\d+ jobs: (.*)", runs["whole"]["screen"])
     planned = {rule: int(count or 1) for rule, count in re.findall(r"([a-z_]+) ?(\d*)", line)}
@@ -69,7 +69,7 @@ def test_all_jobs_but_those_of_local_rules_are_submitted(runs, by_name):
     assert submitted == {rule: n for rule, n in planned.items() if rule not in local}
 
 
-def test_jobs_find_their_python_where_the_site_passes_no_environment_on(runs):
+def test_jobs_find_python_without_an_environment(runs):
     # The fixture `runs` calls with `--precommand`, by which each job added its variables to this
     # file. The run succeeded, so the jobs found their Python, although no variable names it.
     job_variables = (runs["whole"]["folder"] / "env.txt").read_text()
@@ -82,7 +82,7 @@ STATUS = re.compile(r"\d+ of \d+ jobs done, .*\d+:\d\d")
 STATUS_PART = re.compile(r"\d+ of \d+ jobs done, [\w ,]*[\d:]+$|\w+( \d+/\d+)?: \S.*$")
 
 
-def test_the_screen_is_short_and_looks_as_the_page_shows_it(runs):
+def test_the_screen_is_short_as_documented(runs):
     # The page shows paths as a call in the folder of the run does.
     screen = runs["whole"]["screen"].replace(f"{runs['whole']['folder']}/", "").splitlines()
     # The limit is for a run in which nothing fails, but this training is made to fail once.
@@ -106,13 +106,13 @@ def shape(line):
     return re.sub(r"[\d.:]+", "0", " ".join(line.split("/.snakemake/")[-1].split()))
 
 
-def test_nothing_is_left_of_a_run_but_its_results(runs):
+def test_only_results_are_left_of_a_run(runs):
     for each in runs.values():
         left = each["folder"] / ".snakemake"
         assert not list(left.glob("locks/*"))
 
 
-def test_a_training_is_warned_before_its_wall_time_saves_and_goes_on_in_its_retry(runs):
+def test_a_timed_out_training_saves_and_resumes(runs):
     whole = runs["whole"]
     train = [job for job in whole["jobs"] if job["Comment"] == "train"]
     assert [job["State"] for job in train] == ["FAILED", "COMPLETED"]
@@ -121,7 +121,7 @@ def test_a_training_is_warned_before_its_wall_time_saves_and_goes_on_in_its_retr
     assert "going on from" in (whole["folder"] / "results/logs/train.log").read_text()
 
 
-def test_a_scan_that_runs_into_its_wall_time_decodes_only_the_other_videos_in_its_retry(runs):
+def test_a_timed_out_scan_resumes_at_missing_videos(runs):
     scan = runs["scan"]
     assert [job["State"] for job in scan["jobs"]] == ["TIMEOUT", "COMPLETED"]
     assert "FAILED scan P02: TIMEOUT, it ran" in scan["said"]
@@ -132,9 +132,7 @@ def test_a_scan_that_runs_into_its_wall_time_decodes_only_the_other_videos_in_it
     assert "2 videos: 2 ok; 1 of them decoded now" in log
 
 
-def test_a_training_on_two_gpus_gets_the_cores_and_memory_of_two_and_never_runs_on_the_cpu(
-    rig, again
-):
+def test_two_gpus_double_cores_and_memory(rig, again):
     """The rig's GPUs are stand-ins, so torch sees none and the training must fail."""
     folder = again(device="auto", gpus=2)
     with Call(rig, folder, "results/model.pth", "--retries", "0") as call:
@@ -147,7 +145,7 @@ def test_a_training_on_two_gpus_gets_the_cores_and_memory_of_two_and_never_runs_
     assert ", but torch" in said
 
 
-def test_a_training_on_two_nodes_is_one_job_with_a_task_on_each(rig, again):
+def test_two_nodes_are_one_job_with_tasks(rig, again):
     folder = again(nodes=2, gpus=1)
     # The profile of the other tests would ask for a GPU, since the config says CPU.
     on_cores = {"EPIC100_SITE": "wice_cpu"}

@@ -19,7 +19,7 @@ def first(rows: Rows[2], least: int = 3) -> Table[4]:
 '''
 
 
-def test_each_part_of_the_library_has_mutants_that_differ_from_its_code():
+def test_each_part_of_the_library_has_mutants():
     drawn = draw(ROOT, count=60, seed=3, part="*")
     folders = (ROOT / "workflow/epic100").iterdir()
     parts = {folder.name for folder in folders if any(folder.glob("*.py"))}

@@ -97,7 +97,7 @@ def test_a_setting_becomes_keys_of_the_config(lab, section, expected):
     assert {key: value_at(config, key) for key in expected} == expected
 
 
-def test_each_part_of_the_config_has_the_paths_of_the_data(lab):
+def test_each_config_part_has_the_data_s_paths(lab):
     config = built(lab)
     assert config.train_dataloader.dataset.ann_file == f"{lab.results}/clean/train.txt"
     for part in (*datasets(config), config.val_evaluator[0], config.model.cls_head):
@@ -135,7 +135,7 @@ def test_each_part_of_the_config_has_the_paths_of_the_data(lab):
         ),
     ],
 )
-def test_without_settings_a_recipe_keeps_its_pipelines_and_heads(lab, config, sampling, heads):
+def test_without_settings_a_recipe_stays_unchanged(lab, config, sampling, heads):
     recipe, made = Config.fromfile(config), built(lab, config=config)
     assert made.model.cls_head.heads == made.val_evaluator[0].heads == heads
     for before, after in zip(datasets(recipe), datasets(made), strict=True):
@@ -154,7 +154,7 @@ model = dict(
 """
 
 
-def test_a_plain_head_of_mmaction2_gets_as_many_outputs_as_there_are_pairs(lab, tmp_path):
+def test_a_plain_head_has_one_output_per_pair(lab, tmp_path):
     own = tmp_path / "own.py"
     own.write_text(OWN_HEAD.format(base=Path("config/x3d_s_epic_rgb_segments.py").absolute()))
     config = built(lab, config=str(own))
@@ -168,7 +168,7 @@ def test_a_plain_head_of_mmaction2_gets_as_many_outputs_as_there_are_pairs(lab, 
     assert model.test_cfg == {"fcn_test": False}
 
 
-def test_a_config_of_mmaction2_is_rejected_with_the_lines_to_change(lab):
+def test_an_mmaction2_config_is_rejected_with_lines(lab):
     stock = Path(mmaction.__file__).parent / ".mim/configs/recognition/tsn"
     stock /= "tsn_imagenet-pretrained-r50_8xb32-1x1x3-100e_kinetics400-rgb.py"
     with pytest.raises(EpicError, match=f"^{stock}: ") as caught:
@@ -202,7 +202,7 @@ def test_a_config_of_mmaction2_is_rejected_with_the_lines_to_change(lab):
         ("default_hooks.checkpoint.second", "did you mean default_hooks.checkpoint.seconds?"),
     ],
 )
-def test_an_option_that_nothing_reads_is_rejected_with_the_key_that_was_meant(lab, key, words):
+def test_an_unread_option_names_the_likely_key(lab, key, words):
     expected = f"^config: .* sets {key}, but nothing .*; expected a dotted key"
     with pytest.raises(EpicError, match=expected) as caught:
         built(lab, options={key: 1})
@@ -242,7 +242,7 @@ def test_an_option_that_nothing_reads_is_rejected_with_the_key_that_was_meant(la
         ),
     ],
 )
-def test_an_option_wins_over_the_recipe_and_the_settings(lab, key, value, settings):
+def test_options_win_over_recipe_and_settings(lab, key, value, settings):
     # YAML has lists, but no tuples.
     option = list(value) if isinstance(value, tuple) else value
     assert value_at(built(lab, **settings, options={key: option}), key) == value
@@ -283,18 +283,18 @@ def test_an_option_wins_over_the_recipe_and_the_settings(lab, key, value, settin
         ),
     ],
 )
-def test_an_option_that_does_not_go_with_the_workflow_is_rejected(lab, key, value, words):
+def test_an_unsuitable_option_is_rejected(lab, key, value, words):
     with pytest.raises(EpicError, match=words):
         built(lab, options={key: value})
 
 
-def test_an_option_may_be_a_key_of_the_type_that_another_option_sets(lab):
+def test_an_option_may_depend_on_another_s_type(lab):
     chosen = {"model.backbone.type": "ResNet3dSlowOnly", "model.backbone.depth": 18}
     # The backbone of the config itself has no `depth`.
     assert built(lab, options=chosen).model.backbone.depth == 18
 
 
-def test_to_build_a_config_does_not_change_the_settings(lab):
+def test_building_a_config_changes_no_settings(lab):
     optimizer = {"_delete_": True, "type": "SGD", "lr": 0.05}
     chosen = {"optim_wrapper.optimizer": optimizer}
     first, second = built(lab, options=chosen), built(lab, options=chosen)
@@ -330,7 +330,7 @@ def test_a_config_becomes_text_without_a_formatter(lab, monkeypatch):
         pytest.param(None, "no such MMEngine config", id="no file"),
     ],
 )
-def test_a_config_that_cannot_be_read_is_one_line_with_the_cause(lab, tmp_path, text, words):
+def test_an_unreadable_config_is_one_line(lab, tmp_path, text, words):
     path = tmp_path / "mine.py"
     if text is not None:
         path.write_text(text)

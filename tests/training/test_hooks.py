@@ -17,7 +17,7 @@ from epic100.training.hooks import CompileHook
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile wants a C++ compiler")
-def test_a_compiled_backbone_gives_the_same_outputs_and_has_the_same_weights():
+def test_a_compiled_backbone_has_equal_outputs_and_weights():
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv3d(3, 4, 3), torch.nn.BatchNorm3d(4), torch.nn.ReLU())
     clips, names = torch.randn(2, 3, 5, 8, 8), list(net.state_dict())
@@ -32,7 +32,7 @@ VERBS, NOUNS = 97, 300
 
 
 @pytest.mark.parametrize("reduce", ["max", "logsumexp"])
-def test_the_figures_of_a_validation_are_the_official_ones(lab, reduce):
+def test_a_validation_has_the_official_metrics(lab, reduce):
     pair_file = f"{lab.results}/clean/pairs.tsv"
     pairs = [(verb, noun) for verb, noun, _ in read_pairs(pair_file)]
     generator = torch.Generator().manual_seed(0)

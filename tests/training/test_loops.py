@@ -77,7 +77,7 @@ def test_a_training_that_is_cut_short_ends_equal(
 
 
 @pytest.mark.parametrize("broken", ["model.pth", "epoch_3.pth", INSIDE_EPOCH])
-def test_a_file_that_was_cut_short_is_named_and_made_again(lab, straight, tmp_path, caplog, broken):
+def test_a_cut_checkpoint_is_named_and_replaced(lab, straight, tmp_path, caplog, broken):
     results = shutil.copytree(straight.results, tmp_path / "results")
     folder = run_dir(results)
     # Without the model the training goes on from its newest checkpoint.
@@ -96,7 +96,7 @@ FALLING = {"type": "CosineAnnealingLR", "T_max": 1, "end": 1, "convert_to_iter_b
 # Six segments are a batch of four, and a smaller one that ends the epoch. Eight are two batches,
 # with rates that fall.
 @pytest.mark.parametrize("segments", [6, 8])
-def test_parts_of_a_batch_learn_what_the_batch_learns(lab, tmp_path, segments):
+def test_batch_parts_learn_what_the_batch_learns(lab, tmp_path, segments):
     """An update saw the rate of its last part."""
     # BatchNorm keeps its statistics, and no Adam makes large differences from rounding.
     options = {
@@ -179,7 +179,7 @@ def test_frozen_batch_norm_trains_on_train_and_val(lab, tmp_path):
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_signal_is_noted_and_a_second_ctrl_c_interrupts(number):
+def test_a_second_ctrl_c_interrupts(number):
     handlers = [signal.getsignal(one) for one in SIGNALS]
     signals = StopSignals()
     with signals.noting():

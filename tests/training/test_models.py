@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
         pytest.param("TRN", 397, ["cls_head.consensus.fc_fusion_scales.0.3"], id="TRN"),
     ],
 )
-def test_a_head_of_mmaction2_learns_and_predicts_the_same_each_time(
+def test_an_mmaction2_head_learns_and_predicts_reproducibly(
     lab, tmp_path, model_type, outputs_of_classes, last_layers
 ):
     results = copy_results(lab, tmp_path, segments=4)
@@ -56,9 +56,7 @@ def test_a_head_of_mmaction2_learns_and_predicts_the_same_each_time(
     assert torch.equal(first, second)
 
 
-def test_an_x3d_s_of_kinetics_gives_all_start_weights_but_the_last_layer(
-    lab, tmp_path, caplog, capsys
-):
+def test_kinetics_x3d_gives_all_but_the_head(lab, tmp_path, caplog, capsys):
     results = copy_results(lab, tmp_path, segments=2)
     shutil.copy(results / "clean/train.txt", results / "clean/val.txt")
     chosen = {
@@ -89,7 +87,7 @@ def test_an_x3d_s_of_kinetics_gives_all_start_weights_but_the_last_layer(
         assert 0 < moved < 0.1, part
 
 
-def test_a_submission_has_the_scores_of_the_verb_and_noun_heads_as_they_are(lab, tmp_path):
+def test_submissions_have_both_heads_scores_unchanged(lab, tmp_path):
     results = copy_results(lab, tmp_path)
     run(
         lab,

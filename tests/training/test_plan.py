@@ -133,7 +133,7 @@ def test_the_recipe_or_a_setting_limits_a_part(plan, chosen, segments):
         ),
     ],
 )
-def test_a_training_that_this_machine_cannot_do_is_rejected(plan, chosen, words):
+def test_an_impossible_training_is_rejected(plan, chosen, words):
     with pytest.raises(EpicError, match=words):
         plan(**chosen)
 

@@ -24,7 +24,7 @@ from tools.recipe_pages import DEFAULT, RECIPES, SCRATCH, numbers, recipe, state
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_each_number_has_a_source_and_each_difference_a_reason(name):
+def test_numbers_have_sources_and_differences_reasons(name):
     config = recipe(name)
     # A fault is a number without a source, or a difference from the published value whose reason is
     # missing, or is given although there is none.
@@ -46,7 +46,7 @@ def test_each_number_has_a_source_and_each_difference_a_reason(name):
         ("tsn_r50", "train_dataloader.dataset.pipeline.5.flip_ratio", "flip", 0.5),
     ],
 )
-def test_a_number_that_a_recipe_does_not_state_is_that_of_the_built_object(name, parts, key, here):
+def test_an_unstated_number_is_the_built_object_s(name, parts, key, here):
     config = recipe(name)
     *path, last = parts.split(".")
     section = config
@@ -56,14 +56,14 @@ def test_a_number_that_a_recipe_does_not_state_is_that_of_the_built_object(name,
     assert stated(config)[key] == here
 
 
-def test_start_weights_of_unknown_data_are_an_error_of_a_page():
+def test_unknown_start_weights_are_an_error():
     config = recipe(DEFAULT)
     config.load_from = "https://download.openmmlab.com/x3d_s_something.pth"
     with pytest.raises(ValueError, match="not enough values"):
         stated(config)
 
 
-def test_a_schedule_without_words_is_an_error_that_names_it():
+def test_an_unknown_schedule_is_an_error():
     config = recipe("tsn_r50")
     config.param_scheduler[-1].type = "PolyLR"
     with pytest.raises(ValueError, match="no words for the schedule PolyLR; known are"):
@@ -102,7 +102,7 @@ def pair_table(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", GRADIENT_RATIOS)
-def test_a_rate_makes_up_for_the_larger_gradient_of_another_loss(name, pair_table):
+def test_a_rate_compensates_another_loss_s_gradient(name, pair_table):
     config = recipe(name)
     config.model.cls_head.pairs = str(pair_table)
     torch.manual_seed(0)
@@ -162,7 +162,7 @@ def optimizer_groups(name, rules=None, head_learns=True):
         pytest.param("avion_b", ("cls_token", "pos_embed"), id="named embeddings"),
     ],
 )
-def test_norms_biases_and_named_embeddings_alone_do_not_decay(name, undecayed):
+def test_only_norms_biases_and_embeddings_skip_decay(name, undecayed):
     parameters, groups = optimizer_groups(name)
     flat = {
         key
@@ -179,7 +179,7 @@ def test_norms_biases_and_named_embeddings_alone_do_not_decay(name, undecayed):
     assert {group["lr"] for group in groups} == {optimizer.lr}
 
 
-def test_without_rules_everything_decays_and_frozen_weights_have_no_group():
+def test_without_rules_everything_unfrozen_decays():
     rules = {"no_decay": []}
     parameters, groups = optimizer_groups("tsn_r50", rules=rules, head_learns=False)
     assert {group["weight_decay"] for group in groups} == {5e-4}
@@ -187,6 +187,6 @@ def test_without_rules_everything_decays_and_frozen_weights_have_no_group():
     assert grouped == {p for key, p in parameters.items() if key.startswith("backbone.")}
 
 
-def test_a_rule_of_mmengine_s_constructor_is_one_line():
+def test_a_constructor_s_rule_is_one_line():
     with pytest.raises(EpicError, match="has norm_decay_mult, which is none of decay_from, no_dec"):
         optimizer_groups("x3d_m", rules={"norm_decay_mult": 0.0})

@@ -351,7 +351,7 @@ def distance(weights, others):
 
 
 @pytest.mark.parametrize("name", LOOPS)
-def test_two_steps_are_those_of_a_loop_written_from_the_source(name, record_training):
+def test_two_steps_equal_the_reference_loop(name, record_training):
     loop = LOOPS[name]
     pairs = record_training(name)
     assert set(loop.differs) <= set(recipe(name).reference.differs)

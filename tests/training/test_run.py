@@ -70,7 +70,7 @@ HARMLESS = {
 }
 
 
-def test_each_setting_is_in_one_of_the_two_tables():
+def test_each_setting_is_in_one_table():
     # Like `load_from`, two of these decide which start weights are read. An encoder has a test of
     # its own, since only its own recipes take one.
     left_out = {"load_from_sha256", "from_scratch", "encoder"}
@@ -82,13 +82,13 @@ def test_each_setting_is_in_one_of_the_two_tables():
 
 
 @pytest.mark.parametrize("name", [*ANOTHER, *HARMLESS])
-def test_a_setting_that_is_learned_is_in_the_fingerprint(print_of, name):
+def test_a_learned_setting_changes_the_fingerprint(print_of, name):
     chosen = {name: (ANOTHER | HARMLESS)[name]}
     assert TrainSettings.model_validate(chosen) != TrainSettings()
     assert (print_of() != print_of(**chosen)) == (name in ANOTHER)
 
 
-def test_an_encoder_that_moves_is_the_same_training_and_another_one_is_not(print_of, tmp_path):
+def test_only_another_encoder_is_another_training(print_of, tmp_path):
     folder = make_encoder(tmp_path / "encoder", "clip")
     other = make_encoder(tmp_path / "other", "clip", seed=1)
     moved = shutil.copytree(folder, tmp_path / "moved")
@@ -148,7 +148,7 @@ def test_the_log_and_its_tools_are_mmengine_s(straight, monkeypatch, capsys):
     assert re.search(r"average iter time: \d+\.\d+ s/iter", capsys.readouterr().out)
 
 
-def test_the_average_is_the_model_and_the_best_epoch_is_kept(straight):
+def test_the_average_and_best_epoch_are_kept(straight):
     folder, key = run_dir(straight.results), "backbone.conv1_s.conv.weight"
     state = torch.load(folder / "epoch_3.pth", weights_only=True)
     # EMAHook saves the average as the model, and the last weights beside it.
@@ -162,7 +162,7 @@ def test_the_average_is_the_model_and_the_best_epoch_is_kept(straight):
     assert sorted(path.name for path in folder.glob("epoch_*")) == ["epoch_2.pth", "epoch_3.pth"]
 
 
-def test_a_finished_model_is_taken_and_another_seed_trains(lab, straight, tmp_path, caplog):
+def test_another_seed_trains_again(lab, straight, tmp_path, caplog):
     results = shutil.copytree(straight.results, tmp_path / "results")
     outputs = [results / "model.pth", results / "training.tsv"]
     contents = [path.read_bytes() for path in outputs]
@@ -185,7 +185,7 @@ def test_a_slow_loader_is_said_once_an_epoch(lab, tmp_path, caplog):
 
 
 @pytest.mark.thorough
-def test_mmaction2_s_own_tool_trains_and_resumes_the_recipe(lab, tmp_path):
+def test_mmaction2_s_tool_trains_and_resumes_recipes(lab, tmp_path):
     """The tool knows nothing of the workflow: its process imports only what the config names."""
     # The config finds `videos` and `results` in the folder of the call.
     copy_results(lab, tmp_path)

@@ -135,7 +135,7 @@ def test_a_training_that_cannot_work_is_one_line(requested, tmp_path, mistake, t
     assert "\n" not in str(failed.value) and PASSED not in files(tmp_path)
 
 
-def test_what_only_a_gpu_can_do_is_left_to_the_job(requested):
+def test_gpu_only_parts_wait_for_the_job(requested):
     request = requested(remote=True, device="cuda", gpus=4, precision="bf16", bn="sync", nodes=2)
     train = request["settings"]["train"]
     assert train["device"] == "cpu" and not {"gpus", "precision", "bn", "nodes"} & set(train)
@@ -165,7 +165,7 @@ def test_a_trial_is_made_again_after_a_change(requested, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("broken", ["no Python", "too long"])
-def test_a_trial_that_does_not_finish_stops_no_run(requested, tmp_path, monkeypatch, broken):
+def test_an_unfinished_trial_stops_no_run(requested, tmp_path, monkeypatch, broken):
     # No Python starts with this value.
     monkeypatch.setenv("PYTHONHASHSEED", "none" if broken == "no Python" else "0")
     monkeypatch.setattr(start, "LIMIT_SECONDS", 1)

@@ -105,7 +105,7 @@ def copied(made, tmp_path) -> Copies:
     return copies
 
 
-def test_every_video_gets_a_copy_and_a_row_of_the_table(made):
+def test_every_video_gets_a_copy_and_row(made):
     # The originals have 96 x 64 pixels.
     assert [(row.video_id, row.state, row.width, row.height) for row in made.rows] == [
         ("P01_01", "copied", 72, 48),
@@ -132,7 +132,7 @@ def move_the_originals(copies: Copies) -> None:
         pytest.param(move_the_originals, id="moved originals"),
     ],
 )
-def test_a_second_run_makes_no_copy_and_the_same_tables(change, copied, made):
+def test_a_second_run_makes_no_copy(change, copied, made):
     change(copied)
     copied.table.unlink()
     copied.index.unlink()
@@ -163,7 +163,7 @@ def test_a_copy_is_made_again_with_other_settings(change, copied, made):
         ),
     ],
 )
-def test_a_copy_that_is_not_complete_is_made_again(spoil, copied):
+def test_an_incomplete_copy_is_made_again(spoil, copied):
     spoil(copied)
     assert copied.states() == ["copied", "copied"]
     assert copied.videos_encoded() == ["P01_01"]
@@ -177,9 +177,7 @@ def test_a_copy_that_is_not_complete_is_made_again(spoil, copied):
         ("get:SIGSEGV", {}, "reading it crashed (SIGSEGV)"),
     ],
 )
-def test_a_link_to_the_original_replaces_an_old_copy_if_no_new_one_can_be_made(
-    order, scan, reason, copied
-):
+def test_a_link_replaces_an_impossible_copy(order, scan, reason, copied):
     copied.videos = copied.videos[:1]
     copied.orders.give("P01_01", order)
     (row,) = copied.make(proxy={"gop": 6}, scan=scan)
@@ -200,7 +198,7 @@ def test_a_link_to_the_original_replaces_an_old_copy_if_no_new_one_can_be_made(
         pytest.param("get:SIGKILL", "ended from outside", id="the machine killed the encoder"),
     ],
 )
-def test_no_link_replaces_a_copy_after_an_error_of_disk_or_machine(order, text, nothing_made):
+def test_no_link_after_a_machine_s_error(order, text, nothing_made):
     nothing_made.orders.give("P01_01", order)
     with pytest.raises(EpicError, match=rf"P01_01: .*{text}.*is kept: make room"):
         nothing_made.make()
@@ -211,7 +209,7 @@ def test_no_link_replaces_a_copy_after_an_error_of_disk_or_machine(order, text, 
     assert nothing_made.videos_encoded() == ["P01_01"]
 
 
-def test_a_missing_and_an_unreadable_video_get_no_copy(short_video, tmp_path):
+def test_missing_and_unreadable_videos_get_no_copy(short_video, tmp_path):
     copies = Copies(ShortVideos(tmp_path / "originals", short_video, count=2), tmp_path)
     missing, empty = copies.originals.paths
     missing.unlink()
@@ -247,7 +245,7 @@ def test_a_damaged_video_is_read_from_the_original(damaged):
     assert np.array_equal(damaged.frames(undamaged), original.get_frames(undamaged))
 
 
-def test_damage_that_the_scan_did_not_see_leaves_a_link_to_the_original(damaged):
+def test_unseen_damage_leaves_a_link(damaged):
     # A quick scan may have seen no damage, or a person may have edited the table.
     undamaged = [replace(row, status="ok", damaged=[]) for row in damaged.originals.rows]
     write_scan_table(undamaged, damaged.originals.table)
@@ -269,7 +267,7 @@ def test_a_folder_that_cannot_take_copies_is_rejected(folder, text, nothing_made
         nothing_made.make(copies=nothing_made.originals.folder / folder)
 
 
-def test_a_video_that_the_scan_table_does_not_list_is_rejected(nothing_made):
+def test_a_video_outside_the_table_is_rejected(nothing_made):
     nothing_made.videos = [replace(nothing_made.videos[0], video_id="P01_03")]
     with pytest.raises(EpicError, match="P01_03.*scan its participant again"):
         nothing_made.make()

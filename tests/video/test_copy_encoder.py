@@ -66,7 +66,7 @@ def assert_same_frames(copy, original, name, moving=True) -> None:
 
 
 @pytest.mark.slow
-def test_frame_i_of_a_copy_is_frame_i_at_its_time(undamaged, copies):
+def test_a_copy_s_frames_keep_their_times(undamaged, copies):
     for name, (path, index, index_of_original) in copies.items():
         original = greys(undamaged[name], (index.stream.width, index.stream.height))
         moving = name not in ("still", "black", "one_frame")
@@ -86,7 +86,7 @@ def reference_frames(path) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["open_gop", "all_key_frames", "variable_rate", "joined"])
-def test_no_frame_of_a_copy_depends_on_a_b_frame(name, undamaged, tmp_path):
+def test_no_frame_depends_on_a_b_frame(name, undamaged, tmp_path):
     index = write_proxy(undamaged[name], tmp_path / "copy.MP4", SMALL)
     last = index.frames - 1
     expected = []
@@ -110,7 +110,7 @@ def test_no_frame_of_a_copy_depends_on_a_b_frame(name, undamaged, tmp_path):
         pytest.param((3, 3), (4, 4), id="tiny"),
     ],
 )
-def test_the_size_of_a_copy_is_even_and_in_proportion(size, expected):
+def test_a_copy_s_size_is_even_and_proportional(size, expected):
     assert ProxySettings(height=256).size(*size) == expected
 
 
@@ -138,7 +138,7 @@ def test_a_copy_has_the_colours_of_the_original(color_range, matrix, tmp_path):
     assert np.abs(means[copy] - means[original]).max() < 3
 
 
-def test_players_turn_a_copy_as_they_turn_the_original(tmp_path):
+def test_copies_are_turned_as_originals(tmp_path):
     original, copy = encode(tmp_path / "original.MP4", 30), tmp_path / "copy.MP4"
     upright = greys(original)
     turn(original)
@@ -169,7 +169,7 @@ def share_a_time(path: Path) -> None:
         pytest.param(lambda path: zero_block(path, 0.4, 6000), id="6000 bytes of 0"),
     ],
 )
-def test_a_film_with_a_frame_that_does_not_come_has_no_copy(spoil, tmp_path):
+def test_a_missing_frame_means_no_copy(spoil, tmp_path):
     path = encode(tmp_path / "v.MP4", 200, size=(160, 96), bframes=0)
     spoil(path)
     with pytest.raises(EpicError, match=r"frame \d+ does not decode"):
@@ -197,9 +197,7 @@ def test_progress_is_told_every_64_frames(tmp_path):
         pytest.param(list, 10, "key frame every 10 frames", id="key frames every 12 frames"),
     ],
 )
-def test_a_copy_with_other_frames_than_the_original_is_rejected(
-    change, gop, text, copies, tmp_path
-):
+def test_a_copy_with_other_frames_is_rejected(change, gop, text, copies, tmp_path):
     # The index of the undamaged copy stands for that of the original: its times are the same.
     copy, index, _ = copies["b_frames"]
     changed = rewrite(copy, change, tmp_path / "copy.MP4")
@@ -207,7 +205,7 @@ def test_a_copy_with_other_frames_than_the_original_is_rejected(
         check_copy(changed, index, SMALL.model_copy(update={"gop": gop}))
 
 
-def test_nothing_is_made_from_another_file_than_the_scanned_one(tmp_path):
+def test_only_the_scanned_file_is_copied(tmp_path):
     path = encode(tmp_path / "v.MP4", 120)
     index = index_of(path)
     rewrite(path, lambda packets: packets[:90] + packets[91:])

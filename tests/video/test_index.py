@@ -15,7 +15,7 @@ from support.scanned import index_at, index_of, inspect
 from support.tricky_videos import parts_of, show_parts, two_entries
 
 
-def test_the_index_of_a_scan_has_only_key_frames_that_refer_to_no_other_frame(undamaged):
+def test_the_index_has_closed_key_frames_only(undamaged):
     # With gradual refresh, the container marks frames as key frames that refer to others.
     path = undamaged["intra_refresh"]
     _, index = inspect(path, "v")
@@ -34,13 +34,13 @@ def test_the_index_of_a_scan_has_only_key_frames_that_refer_to_no_other_frame(un
         pytest.param("one_frame", 0.0, True, id="one frame has no rate"),
     ],
 )
-def test_the_rate_and_whether_it_is_constant_are_measured(name, rate, is_constant, undamaged):
+def test_rate_and_constancy_are_measured(name, rate, is_constant, undamaged):
     index = index_of(undamaged[name])
     assert index.fps == pytest.approx(rate, rel=1e-5)
     assert index.is_constant() == is_constant
 
 
-def test_frames_before_a_pause_are_constant_and_those_after_it_are_not(undamaged):
+def test_frames_after_a_pause_are_not_constant(undamaged):
     index = index_of(undamaged["paused"])
     # The camera pauses after frame 57.
     before = np.arange(index.frames) <= 57
@@ -49,7 +49,7 @@ def test_frames_before_a_pause_are_constant_and_those_after_it_are_not(undamaged
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_segment_in_seconds_has_the_frames_that_are_shown_during_it(seed):
+def test_seconds_become_the_frames_shown_then(seed):
     rng = np.random.default_rng(seed)
     # Times are in hundredths of a second, and each frame is shown until the next one.
     pts = np.cumsum(rng.integers(1, 9, 800)) + 37
@@ -63,7 +63,7 @@ def test_a_segment_in_seconds_has_the_frames_that_are_shown_during_it(seed):
         assert (first, last) == (seen[0], seen[-1] + 1)
 
 
-def test_a_segment_after_the_last_frame_starts_at_the_number_of_frames():
+def test_a_late_segment_starts_at_the_end():
     index = index_at([0, 1, 2], Fraction(1, 30))
     start, _ = index.frames_between(5.0, 6.0)
     assert start == 3
@@ -92,7 +92,7 @@ def test_indexes_are_read_as_they_were_written(tmp_path, built):
         assert all(np.array_equal(found[name], array) for name, array in index.to_arrays().items())
 
 
-def test_a_file_of_indexes_is_read_once_even_if_it_is_removed(tmp_path, built):
+def test_a_file_of_indexes_is_read_once(tmp_path, built):
     first = find_index(tmp_path, FIRST)
     (tmp_path / "P01.index.npz").unlink()
     assert find_index(str(tmp_path), FIRST) is first
@@ -100,7 +100,7 @@ def test_a_file_of_indexes_is_read_once_even_if_it_is_removed(tmp_path, built):
     assert find_index(tmp_path, "videos/P01/no_such.MP4") is None
 
 
-def test_a_file_of_indexes_that_is_written_later_is_found(tmp_path, built):
+def test_a_later_file_of_indexes_is_found(tmp_path, built):
     assert find_index(tmp_path, "videos/P03/b_frames.MP4") is None
     (tmp_path / "P02.index.npz").rename(tmp_path / "P03.index.npz")
     assert find_index(tmp_path, "videos/P03/b_frames.MP4").frames == built[FIRST].frames
@@ -120,9 +120,7 @@ def test_a_file_of_indexes_that_is_written_later_is_found(tmp_path, built):
         ),
     ],
 )
-def test_a_film_of_several_films_or_parts_is_rejected_with_the_command_that_encodes_it(
-    make, tmp_path
-):
+def test_a_film_in_parts_names_the_command(make, tmp_path):
     parts = parts_of(tmp_path, {}, {"ref": 1, "cabac": 0})
     path = make(parts, tmp_path / "v.MP4")
     with pytest.raises(
@@ -152,7 +150,7 @@ def write_zip_with_a_long_name(path) -> None:
         ),
     ],
 )
-def test_a_spoilt_file_of_indexes_is_an_error_until_it_is_made_again(spoil, tmp_path, built):
+def test_a_spoilt_file_of_indexes_is_rejected(spoil, tmp_path, built):
     path = tmp_path / "P01.index.npz"
     whole = path.read_bytes()
     spoil(path)

@@ -155,7 +155,7 @@ def shown(path: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("name", [*COPIED, *ENCODED])
-def test_a_copy_has_the_frames_of_the_film_at_their_times(name, tmp_path):
+def test_a_copy_has_the_film_s_frames(name, tmp_path):
     film = (COPIED | ENCODED)[name]
     path = film.make(tmp_path / name)
     index, left_out = make_copy(path, tmp_path / "copy.MP4")
@@ -179,7 +179,7 @@ def test_a_copy_has_the_frames_of_the_film_at_their_times(name, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["ts", "mpg"])
-def test_two_films_in_one_file_are_shown_one_after_the_other(suffix, tmp_path):
+def test_two_films_are_shown_one_after_another(suffix, tmp_path):
     options = {"codec": "mpeg2video"} if suffix == "mpg" else {}
     parts = [encode(tmp_path / f"{n}.{suffix}", COUNT, seed=n, **options) for n in range(2)]
     both = tmp_path / f"both.{suffix}"
@@ -192,7 +192,7 @@ def test_two_films_in_one_file_are_shown_one_after_the_other(suffix, tmp_path):
     assert np.diff(index.times) == pytest.approx(float(1 / RATE), abs=0.001)
 
 
-def test_frames_with_errors_are_left_out_and_the_others_keep_their_times(tmp_path):
+def test_frames_with_errors_are_left_out(tmp_path):
     # FFV1 has a checksum of each frame, and a key frame after eleven others here.
     path = encode(tmp_path / "v.mkv", COUNT, codec="ffv1", g=12)
     expected = np.array(shown(path))
@@ -216,14 +216,14 @@ def test_frames_with_errors_are_left_out_and_the_others_keep_their_times(tmp_pat
     ],
     ids=["sound alone", "text", "empty", "playlist"],
 )
-def test_a_file_without_a_video_is_an_error_of_one_line(make, words, tmp_path):
+def test_a_file_without_video_is_one_line(make, words, tmp_path):
     make(tmp_path / "v.mp4")
     with pytest.raises(FrameError, match=f"v.mp4: .*{words}") as caught:
         make_copy(tmp_path / "v.mp4", tmp_path / "copy.MP4")
     assert "\n" not in str(caught.value)
 
 
-def test_a_film_of_which_nothing_decodes_is_an_error_of_one_line(tmp_path):
+def test_an_undecodable_film_is_one_line(tmp_path):
     path = encode(tmp_path / "v.mkv", COUNT, codec="ffv1")
     rewrite(path, lambda packets: [replace(p, data=bytes(len(p.data))) for p in packets])
     with pytest.raises(FrameError, match="v.mkv: no frame of it decodes; if it was cut"):
@@ -231,7 +231,7 @@ def test_a_film_of_which_nothing_decodes_is_an_error_of_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"codec": "mpeg4"}], ids=["copied", "encoded"])
-def test_a_full_disk_is_an_error_of_one_line(options, tmp_path):
+def test_a_full_disk_is_one_line(options, tmp_path):
     path = encode(tmp_path / "v.mkv", COUNT, **options)
     with largest_file(4096), pytest.raises(ProcessError, match="copy.MP4: not written: ") as caught:
         make_copy(path, tmp_path / "copy.MP4")

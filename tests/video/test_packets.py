@@ -54,7 +54,7 @@ SETS = {
 
 
 @pytest.mark.parametrize("codec", SETS)
-def test_frames_behind_other_parameter_sets_than_the_header_has_are_damaged(codec, tmp_path):
+def test_frames_behind_other_parameter_sets_are_damaged(codec, tmp_path):
     path = join(parts_of(tmp_path, *SETS[codec]), tmp_path / "v.MP4")
     row, index = inspect(path, "v")
     # Each part has 60 frames.
@@ -75,7 +75,7 @@ def test_frames_behind_other_parameter_sets_than_the_header_has_are_damaged(code
         pytest.param("slices", True, id="several slices per frame"),
     ],
 )
-def test_packets_on_which_no_wanted_frame_depends_are_not_decoded(undamaged, name, all_are_decoded):
+def test_unneeded_packets_are_not_decoded(undamaged, name, all_are_decoded):
     index = index_of(undamaged[name])
     wanted = int(index.pts[20])
     stop = int(index.packets["frame"][20]) + 1
@@ -115,7 +115,7 @@ def test_few_files_stay_open(undamaged, monkeypatch):
         pytest.param(1, 1, id="at least one"),
     ],
 )
-def test_open_files_take_at_most_half_of_the_descriptors(soft_limit, file_count, monkeypatch):
+def test_open_files_take_half_the_descriptors(soft_limit, file_count, monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda what: (soft_limit, soft_limit))
     assert SharedCaches().files.cache_parameters()["maxsize"] == file_count
 
@@ -128,7 +128,7 @@ def test_open_files_take_at_most_half_of_the_descriptors(soft_limit, file_count,
         pytest.param(1 << 16, 700, False, id="large"),
     ],
 )
-def test_packets_of_a_group_are_read_at_once_if_they_are_small_and_near(
+def test_small_near_packets_are_read_together(
     between, at_once, is_one_read, undamaged, monkeypatch
 ):
     monkeypatch.setattr("epic100.video.packets.MAX_GAP_BYTES", between)
@@ -156,9 +156,7 @@ def test_packets_of_a_group_are_read_at_once_if_they_are_small_and_near(
         pytest.param(lambda path, key: overwrite(path, key + 100, b"x"), True, id="other packets"),
     ],
 )
-def test_a_file_that_changed_since_its_scan_is_an_error_even_while_it_is_open(
-    change, is_open, video, index, tmp_path
-):
+def test_a_file_changed_since_scanning_is_an_error(change, is_open, video, index, tmp_path):
     path, caches = Path(shutil.copy(video, tmp_path / "v.MP4")), SharedCaches()
     if is_open:
         VideoReader(path, index, caches=caches).get_frames([5])
@@ -168,7 +166,7 @@ def test_a_file_that_changed_since_its_scan_is_an_error_even_while_it_is_open(
         VideoReader(path, index, caches=caches).get_frames([45])
 
 
-def test_after_an_error_of_the_disk_the_next_read_opens_the_file_anew(video, index, monkeypatch):
+def test_a_disk_error_reopens_the_file(video, index, monkeypatch):
     caches = SharedCaches()
     expected = VideoReader(video, index, caches=caches).get_frames([40])
     with monkeypatch.context() as patched:
@@ -186,7 +184,7 @@ def test_after_an_error_of_the_disk_the_next_read_opens_the_file_anew(video, ind
     assert paths.count(str(video)) == 1
 
 
-def test_neighbouring_packets_are_read_at_once_up_to_a_limit(video, index, monkeypatch):
+def test_neighbouring_packets_are_read_together_within_limits(video, index, monkeypatch):
     # The last group begins with the last of three key frames, and is the end of the file.
     sizes = index.packets["size"][index.keys[-1] :]
     frames = range(index.frames - 10, index.frames)
@@ -210,7 +208,7 @@ def without_reorder_depth(extradata: bytes) -> bytes:
     return replace(record, sps=[escaped(bits + "01")]).packed()
 
 
-def test_no_frame_is_lost_from_a_stream_that_states_no_reorder_depth(undamaged):
+def test_an_unstated_reorder_depth_loses_no_frame(undamaged):
     index = index_of(undamaged["b_frames"])
     frames = range(index.frames)
     expected = VideoReader(undamaged["b_frames"], index).get_frames(frames)

@@ -12,9 +12,7 @@ TARGETS = [f"results/{name}" for name in ("proxies/P01.index.npz", "proxies/P02.
 PREDICTIONS = "results/predictions/val.pt"
 
 
-def test_copies_are_made_once_of_a_video_with_its_settings_wherever_they_stand(
-    clean_archive, tmp_path
-):
+def test_copies_are_made_once_per_setting(clean_archive, tmp_path):
     archive, copy = clean_archive(tmp_path / "lab"), VIDEOS[0].path(tmp_path / "scratch")
 
     def run_with(height, *words, **changes):
@@ -39,7 +37,7 @@ def test_copies_are_made_once_of_a_video_with_its_settings_wherever_they_stand(
     assert "P01.index.npz" not in said(done), "nor is that of a participant who is left out"
 
 
-def test_training_and_prediction_wait_for_the_copies_only_where_they_are_asked_for(archive):
+def test_only_requested_copies_are_waited_for(archive):
     plan = {"annotate": 2, "scan": 2, "clean": 1, "weights": 1, "train": 1, "predict": 1}
     assert jobs(run(archive, PREDICTIONS, "-n")) == plan
     configure(archive, videos={"sheet": "sheet.tsv", "root": "archive", "proxy": {"height": 60}})

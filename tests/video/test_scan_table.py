@@ -35,7 +35,7 @@ def edited(tmp_path):
     return read
 
 
-def test_rows_are_read_from_the_table_and_from_json_as_they_were_written(tmp_path):
+def test_rows_are_read_as_written(tmp_path):
     numbers = {name: 7 for name, annotation in get_type_hints(ScanRow).items() if annotation is int}
     rows = [
         ROW,
@@ -49,7 +49,7 @@ def test_rows_are_read_from_the_table_and_from_json_as_they_were_written(tmp_pat
     assert [ScanRow.of(json.loads(json.dumps(vars(row)))) for row in rows] == rows
 
 
-def test_the_table_has_short_rates_and_reasons_on_one_line(tmp_path):
+def test_rates_are_short_and_reasons_one_line(tmp_path):
     row = ScanRow("P01_01", "unreadable", fps=50.0, reason="two\nlines\tand tab")
     write_scan_table([row], tmp_path / "P01.tsv")
     header, line = (tmp_path / "P01.tsv").read_text().splitlines()
@@ -67,7 +67,7 @@ def test_the_table_has_short_rates_and_reasons_on_one_line(tmp_path):
         pytest.param("7-9,0-5,4-8,20-30", [(0, 9), (20, 30)], id="three of four"),
     ],
 )
-def test_damaged_ranges_written_by_hand_are_sorted_and_merged(edited, text, merged):
+def test_ranges_by_hand_are_sorted_and_merged(edited, text, merged):
     (row,) = edited("10-20", text)
     assert row.damaged == merged
 
@@ -114,6 +114,6 @@ def test_damaged_ranges_written_by_hand_are_sorted_and_merged(edited, text, merg
         pytest.param(r"\Z", "\udcff", "not UTF-8 text .*expected the scan", id="not UTF-8"),
     ],
 )
-def test_an_invalid_table_is_an_error_that_names_file_line_and_column(edited, old, new, words):
+def test_an_invalid_table_has_line_and_column(edited, old, new, words):
     with pytest.raises(EpicError, match=rf"P01\.tsv: {words}"):
         edited(old, new)

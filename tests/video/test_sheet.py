@@ -32,7 +32,7 @@ def sheet(tmp_path):
     return read
 
 
-def test_a_row_becomes_a_video_whatever_the_order_of_its_columns(sheet):
+def test_columns_may_have_any_order(sheet):
     video = Video("P01_01", "P01", "train", 59.94, 40.5, "https://x/P01_01.MP4", MD5)
     assert sheet(HEADER + ROW) == [video]
     assert video.path("videos") == Path("videos/P01/P01_01.MP4")
@@ -82,7 +82,7 @@ def row_with(old: str, new: str) -> str:
         (row_with("\tP01\t", "\t\t"), r"line 2: participant_id is ''; expected a name"),
     ],
 )
-def test_an_invalid_sheet_is_an_error_that_names_file_line_and_column(sheet, text, words):
+def test_an_invalid_sheet_has_line_and_column(sheet, text, words):
     with pytest.raises(EpicError, match=rf"videos\.tsv: {words}"):
         sheet(text)
 
@@ -100,9 +100,7 @@ VIDEOS = [Video(f"{p}_01", p, "train", 50.0, 9.0) for p in ("P22", "P01", "P22",
         (["P22"], ["P07", "P22"], ["P07"]),
     ],
 )
-def test_the_participants_are_those_included_but_not_excluded_as_in_the_sheet(
-    exclude, include, chosen
-):
+def test_participants_are_included_unless_excluded(exclude, include, chosen):
     assert participants_of(VIDEOS, exclude, include) == chosen
 
 
@@ -114,7 +112,7 @@ def test_the_participants_are_those_included_but_not_excluded_as_in_the_sheet(
         (["P07"], ["P07"], "exclude and .include leave nobody"),
     ],
 )
-def test_a_choice_of_unknown_or_no_participants_is_an_error(exclude, include, words):
+def test_unknown_or_no_participants_are_an_error(exclude, include, words):
     with pytest.raises(EpicError, match=words):
         participants_of(VIDEOS, exclude, include)
 
@@ -148,19 +146,19 @@ def put(folder, *names):
         pytest.param("x/{video}.mkv", [], "x/P01_01.mkv", id="pattern of no file"),
     ],
 )
-def test_a_video_is_found_in_each_layout_or_by_a_pattern(root, files, found, tmp_path):
+def test_a_video_is_found_in_each_layout(root, files, found, tmp_path):
     put(tmp_path, *files)
     listed = Path("P01/P01_01.MP4")
     assert find_files([listed], tmp_path / root) == {listed: tmp_path / found}
 
 
-def test_an_absolute_path_in_a_list_is_found_whatever_the_root(tmp_path):
+def test_an_absolute_path_needs_no_root(tmp_path):
     put(tmp_path, "x/any.MKV")
     listed = str(tmp_path / "x/any.mkv")
     assert find_files([listed], "videos") == {listed: tmp_path / "x/any.MKV"}
 
 
-def test_a_folder_without_videos_of_the_sheet_is_described_by_its_files_videos_first(tmp_path):
+def test_a_folder_without_videos_is_described(tmp_path):
     assert found_instead(tmp_path / "none") == "no such folder"
     assert found_instead(tmp_path) == "no file in it"
     put(tmp_path, *(f"notes/{n}.txt" for n in range(9)), "E/P01/P01_01.avi")
@@ -197,5 +195,5 @@ ON_SHEET = [
         pytest.param(set(), ["videos: none of the 5 videos of the sheet are there"], id="none"),
     ],
 )
-def test_videos_on_disk_are_counted_by_split_unless_all_or_none_are_there(on_disk, lines):
+def test_videos_are_counted_by_split_if_mixed(on_disk, lines):
     assert list(on_disk_lines(ON_SHEET, on_disk, "videos")) == lines

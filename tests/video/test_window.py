@@ -57,9 +57,7 @@ INSIDE = (slice(2, -2), slice(2, -2))
     ],
 )
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuv420p10le"])
-def test_a_scaled_window_differs_from_the_scaled_frame_at_its_border_alone(
-    pixels, numerator, denominator, tolerance
-):
+def test_a_scaled_window_differs_at_its_border(pixels, numerator, denominator, tolerance):
     def scale(*lengths):
         return [length * numerator // denominator for length in lengths]
 
@@ -88,7 +86,7 @@ def test_windows_of_other_pixel_formats_show_their_place(pixels):
     "name",
     ["b_frames", "cavlc", "odd_size", "444", "10_bit", "lossless", "quicktime", "interlaced"],
 )
-def test_windows_from_a_reader_have_the_pixels_of_the_complete_frames(name, undamaged):
+def test_a_reader_s_windows_have_full_frames_pixels(name, undamaged):
     reader = VideoReader(undamaged[name], index_of(undamaged[name]), SharedCaches())
     frames = [1, reader.frames - 2, reader.frames // 2]
     whole = reader.get_frames(frames)

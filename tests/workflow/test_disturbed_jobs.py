@@ -104,7 +104,7 @@ class Way(NamedTuple):
         ),
     ],
 )
-def test_two_jobs_for_the_same_files_leave_those_of_one(stage, job, way):
+def test_two_jobs_leave_one_s_files(stage, job, way):
     alone, calls = stage.alone(job)
     draw = random.Random(job)
     renames = [number for number, call in enumerate(calls, 1) if call.startswith("rename ")]

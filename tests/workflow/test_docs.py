@@ -74,7 +74,7 @@ def test_commands_have_options_that_exist(page):
         assert unknown_options(words) == [], line
 
 
-def test_keys_that_the_pages_name_are_keys_of_the_config():
+def test_named_keys_are_in_the_config():
     keys = {tuple(name.split(".")[:2]) for name, *_ in settings_pages.rows(Settings)}
     sections = {key[0] for key in keys if len(key) > 1}
     # The changelog names old keys.
@@ -86,7 +86,7 @@ def test_keys_that_the_pages_name_are_keys_of_the_config():
 
 
 @pytest.mark.thorough
-def test_the_first_commands_of_the_readme_do_what_it_says(demo, tmp_path):
+def test_the_readme_s_first_commands_work(demo, tmp_path):
     activate, everything, one_file, graph, again = commands(ROOT / "README.md")[1:6]
     assert activate == ". .venv/bin/activate" and one_file.partition("  ")[0] in again
     folder = shutil.copytree(demo, tmp_path / "demo")
@@ -115,7 +115,7 @@ def test_the_first_commands_of_the_readme_do_what_it_says(demo, tmp_path):
     ],
     ids=["attacks", "security"],
 )
-def test_every_row_of_what_is_not_trusted_names_tests_that_are_there(name, head):
+def test_rows_of_untrusted_input_name_tests(name, head):
     page = (ROOT / name).read_text(encoding="utf-8").partition("## What is not promised")[0]
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     tests = set(re.findall(r"^def (test_\w+)", code, re.MULTILINE))
@@ -165,7 +165,7 @@ def test_what_troubleshooting_quotes_is_said():
     assert [part for part in parts if not any(part in text for text in said)] == []
 
 
-def test_mmaction2s_own_tool_is_where_the_docs_look_for_it(tmp_path):
+def test_mmaction2_s_tool_is_where_docs_look(tmp_path):
     where, use = (line for line in commands(ROOT / "docs/training.md") if "tools" in line)
     script = f"{where}\nls {use.split()[1]}"
     assert call("sh", "-c", script, cwd=tmp_path, env=WITH_BIN).stdout.endswith("/train.py\n")
@@ -181,14 +181,14 @@ def code_in(text):
     return dedent(re.search(r"(?s)```\w+\n(.*?) *```", text)[1])
 
 
-def test_each_recipe_to_add_something_names_a_test_that_exists():
+def test_each_recipe_names_an_existing_test():
     code = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/*/test_*.py"))
     named = re.findall(r"(?m)^Test: `(\w+)`$", PAGE)
     assert len(named) == len(RECIPES)
     assert [name for name in named if f"def {name}" not in code] == []
 
 
-def test_the_line_that_the_page_gives_for_a_new_setting_works():
+def test_the_page_s_setting_line_works():
     # This is the section of docs/add.md with this heading.
     line = code_in(RECIPES["A setting"])
     name = line.partition(":")[0]
@@ -204,7 +204,7 @@ def test_the_line_that_the_page_gives_for_a_new_setting_works():
         section.model_validate({name: -3})
 
 
-def test_the_encoder_that_the_page_shows_can_be_used(tmp_path):
+def test_the_page_s_encoder_works(tmp_path):
     page = (ROOT / "docs/features.md").read_text(encoding="utf-8")
     text = page[page.index("An encoder of your own is a class") :]
     (tmp_path / "encoder_of_the_page.py").write_text(code_in(text))
@@ -214,7 +214,7 @@ def test_the_encoder_that_the_page_shows_can_be_used(tmp_path):
     assert encoder("cpu")(clips).shape == (2, 3)
 
 
-def test_the_file_that_the_page_gives_for_a_site_works(tmp_path):
+def test_the_page_s_site_file_works(tmp_path):
     (tmp_path / "partitions.yaml").write_text(code_in(RECIPES["A site"]))
     site = choose("ours", "lp_a", path=tmp_path / "partitions.yaml", env={})
     assert (site.account, site.cpu.name, site.gpu.cores_per_gpu) == ("", "cpu", 16)

@@ -19,7 +19,7 @@ THEIRS_ELSEWHERE = {"predict": {"model": "theirs.pth", "encoder": "empty"}}
 SMALL = {"encoder": "encoder", "epochs": 1, "batch_size": 4, "workers": 0}
 
 
-def test_attention_over_a_frozen_encoder_goes_to_a_submission(cleaned):
+def test_attention_over_frozen_encoders_makes_submissions(cleaned):
     make_encoder(cleaned / "encoder", "vjepa2")
     train = SMALL | {"config": "config/zoo/hf_attentive.py"}
     configure(cleaned, train=train, predict={"workers": 0})
@@ -54,7 +54,7 @@ def test_attention_over_a_frozen_encoder_goes_to_a_submission(cleaned):
     assert "Nothing to be done" in said(run(cleaned, *made))
 
 
-def test_linear_heads_on_an_encoder_that_is_fine_tuned(cleaned):
+def test_linear_heads_fine_tune_an_encoder(cleaned):
     make_encoder(cleaned / "encoder", "clip")
     options = {"model.backbone.frozen": False}
     train = SMALL | {"config": "config/zoo/hf_linear.py", "options": options}
@@ -109,9 +109,7 @@ HEADS = SMALL | {"config": "config/zoo/hf_linear.py", "from_scratch": True}
         ),
     ],
 )
-def test_an_encoder_that_cannot_be_used_stops_the_run_before_the_first_job(
-    cleaned, model, target, changes, words
-):
+def test_an_unusable_encoder_stops_the_run_early(cleaned, model, target, changes, words):
     make_encoder(cleaned / "encoder", "clip")
     (cleaned / "empty").mkdir()
     # The folder has a file, but no config.json.

@@ -43,7 +43,7 @@ def pins(lock: Path) -> dict[str, Requirement]:
     return {each.name: each for each in found}
 
 
-def test_every_package_asked_for_is_locked_at_one_plain_version():
+def test_each_package_is_locked_at_one_version():
     extras = PROJECT["optional-dependencies"].values()
     for lock in (NEW, OLD):
         locked = pins(MAIN) | pins(DEV) | pins(HF) | pins(lock)
@@ -56,11 +56,11 @@ def test_every_package_asked_for_is_locked_at_one_plain_version():
             assert "+" not in pin.version
 
 
-def test_the_snakefile_asks_for_the_lowest_snakemake_that_pyproject_allows():
+def test_snakefile_and_pyproject_ask_one_lowest_snakemake():
     assert f'min_version("{lowest_snakemake()}")' in (ROOT / "Snakefile").read_text()
 
 
-def test_each_lock_has_hashes_and_no_package_of_another_lock():
+def test_each_lock_has_hashes_and_own_packages():
     for lock in (MAIN, DEV, NEW, OLD, HF):
         assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", each) for each in entries(lock))
     main, dev = pins(MAIN), pins(DEV)
@@ -79,7 +79,7 @@ def test_a_new_lock_means_a_new_conda_environment():
     assert f"# lock sha256: {digest}" in script, "run `make lock`"
 
 
-def test_a_config_may_have_one_of_mmaction2s_as_its_base(tmp_path):
+def test_a_config_may_build_on_mmaction2_s(tmp_path):
     """MMEngine 0.10.7 finds it through pkg_resources, which setuptools 82 no longer has."""
     (tmp_path / "mine.py").write_text('_base_ = "mmaction::_base_/models/x3d.py"\n')
     assert Config.fromfile(tmp_path / "mine.py").model.backbone.type == "X3D"
@@ -101,7 +101,7 @@ def wheel(folder: Path, name: str, label: str = "") -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_torch_is_installed_with_a_hash_of_the_lock_or_as_a_build_of_ones_own(tmp_path):
+def test_torch_is_locked_or_one_s_own_build(tmp_path):
     venv.create(tmp_path / "bare", with_pip=True)
     python, lock = tmp_path / "bare/bin/python", tmp_path / "torch.lock"
     environment = os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
@@ -127,7 +127,7 @@ def test_a_torch_is_installed_with_a_hash_of_the_lock_or_as_a_build_of_ones_own(
     assert own in printed and builds == ["torch-0.1+cpu"]
 
 
-def test_a_python_that_is_too_old_is_one_clear_sentence(tmp_path):
+def test_an_old_python_is_one_clear_sentence(tmp_path):
     put_before("old", "[ \"$1\" = -V ] && echo 'Python 3.9.2' && exit 0\nexit 1", tmp_path)
     words = ("make", "-s", "install", f"PYTHON={tmp_path}/old", f"VENV={tmp_path}/venv")
     assert [line for line in call(*words, well=False).stdout.splitlines() if line] == [
@@ -136,7 +136,7 @@ def test_a_python_that_is_too_old_is_one_clear_sentence(tmp_path):
     ]
 
 
-def test_in_a_path_with_a_space_the_environment_is_elsewhere_and_linked(tmp_path):
+def test_a_path_with_space_links_its_environment(tmp_path):
     folder = tmp_path / "with space"
     folder.mkdir()
     for name in ("Makefile", "envs", "pyproject.toml", *(p.name for p in ROOT.glob("*.lock"))):
@@ -161,12 +161,12 @@ def test_in_a_path_with_a_space_the_environment_is_elsewhere_and_linked(tmp_path
         ("NVIDIA-SMI has failed because it could not communicate with the driver.", "13"),
     ],
 )
-def test_the_driver_and_the_oldest_gpu_choose_the_cuda_generation(tmp_path, seen, generation):
+def test_driver_and_oldest_gpu_choose_cuda(tmp_path, seen, generation):
     environment = os.environ | put_before("nvidia-smi", f"cat <<'END'\n{seen}\nEND", tmp_path)
     assert call("sh", "envs/cuda.sh", env=environment).stdout.split() == [generation]
 
 
-def test_a_cuda_generation_is_kept_until_another_is_asked_for(tmp_path):
+def test_cuda_stays_until_another_is_asked_for(tmp_path):
     def planned(*arguments: str) -> list[str]:
         done = call("make", "-n", "install", f"VENV={tmp_path}", *arguments)
         return re.findall(r"envs/install.sh \S+ ?(\d*)$", done.stdout, re.MULTILINE)
@@ -177,7 +177,7 @@ def test_a_cuda_generation_is_kept_until_another_is_asked_for(tmp_path):
     assert planned("CUDA=13") == ["13"]
 
 
-def test_git_ignores_data_and_results_and_no_file_of_the_repository(tmp_path):
+def test_git_ignores_results_but_no_source(tmp_path):
     call("git", "init", "-q", cwd=tmp_path)
     shutil.copyfile(ROOT / ".gitignore", tmp_path / ".gitignore")
     data = [
@@ -206,18 +206,18 @@ def test_git_ignores_data_and_results_and_no_file_of_the_repository(tmp_path):
     ],
     ids=["ci", "weekly", "problem", "idea", "run", "issues", "dependabot", "citation"],
 )
-def test_a_file_of_the_host_is_what_the_hosts_schema_says(schema, name):
+def test_a_host_s_file_fits_its_schema(schema, name):
     call(BIN / "check-jsonschema", "--builtin-schema", f"vendor.{schema}", name)
 
 
-def test_the_version_is_in_one_place_and_first_in_the_changes():
+def test_the_version_is_in_one_place():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert "version" not in yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)[0] == version
 
 
 @pytest.mark.weekly
-def test_the_docs_site_is_built_without_a_warning_and_shows_every_part_of_the_library(tmp_path):
+def test_the_site_builds_with_every_part(tmp_path):
     quiet = {"NO_MKDOCS_2_WARNING": "1", "DISABLE_MKDOCS_2_WARNING": "true"}
     call(
         BIN / "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site", env=os.environ | quiet

@@ -136,7 +136,7 @@ def test_a_loss_trains_all_heads_and_validates(lab, tmp_path):
     door.predict()
 
 
-def test_a_data_set_and_a_step_train_and_predict(lab, tmp_path):
+def test_own_data_sets_and_steps_train_and_predict(lab, tmp_path):
     door = Door(lab, tmp_path, "Data set and pipeline step")
     model = door.train()
     dataset = model.config["test_dataloader"]["dataset"]
@@ -149,7 +149,7 @@ def test_a_data_set_and_a_step_train_and_predict(lab, tmp_path):
     assert not torch.equal(found.log_probs, plain.log_probs)
 
 
-def test_a_head_with_one_more_label_is_trained_logged_and_validated(lab, tmp_path):
+def test_a_head_with_another_label_trains(lab, tmp_path):
     lists = [read_segments(f"{lab.results}/clean/{split}.txt") for split in ("train", "val")]
     names = [name for table in lists for name in table["narration_id"]]
     hands = tmp_path / "hands.csv"
@@ -196,7 +196,7 @@ def test_a_backbone_of_another_library_trains_and_predicts(lab, tmp_path, sectio
     door.predict()
 
 
-def test_a_student_learns_from_the_predictions_of_a_teacher(lab, model, tmp_path):
+def test_a_student_learns_from_a_teacher(lab, model, tmp_path):
     teacher = tmp_path / "train.pt"
     predict(
         model,

@@ -64,7 +64,7 @@ def test_the_films_below_are_those_of_the_page():
     assert list(FILMS) == list(ROWS)
 
 
-def test_the_lines_that_a_scan_advises_are_those_of_the_page():
+def test_scans_advise_the_page_s_lines():
     words = [re.sub(r"^ffmpeg -i \S+ | \S+$", "", line) for line, _ in ROWS.values()]
     assert words == [COPY, ENCODE, ENCODE_STEADY]
 
@@ -77,7 +77,7 @@ def test_the_lines_that_a_scan_advises_are_those_of_the_page():
         for name, options in films
     ],
 )
-def test_an_mp4_has_every_frame_of_the_film_at_its_time(kinds, name, options, tmp_path):
+def test_an_mp4_has_every_frame_in_time(kinds, name, options, tmp_path):
     if name == "joined.mp4":
         film = two_entries(
             parts_of(tmp_path, *({"count": COUNT // 2} | o for o in UNLIKE)), tmp_path / name
@@ -102,7 +102,7 @@ def test_an_mp4_has_every_frame_of_the_film_at_its_time(kinds, name, options, tm
     assert number_at(made, place_of(made, "stsd") + 4) == 1
 
 
-def test_a_film_of_variable_rate_gets_a_constant_one(tmp_path):
+def test_a_variable_rate_film_becomes_constant(tmp_path):
     (line,) = re.findall(r"(?m)^ffmpeg .*-fps_mode cfr .*", PAGE)
     film = encode(tmp_path / "film.mp4", COUNT, **UNEVEN)
     made = run(line, film.name, tmp_path)

@@ -36,7 +36,7 @@ def extract(root: Path) -> None:
             shutil.rmtree(folder)
 
 
-def test_the_whole_workflow_runs_on_frames_without_another_key(archive):
+def test_the_whole_workflow_runs_on_frames(archive):
     root = archive / "archive"
     extract(root)
     frame_file(root / "P01/rgb_frames/P01_01", 300).unlink()
@@ -56,7 +56,7 @@ def test_the_whole_workflow_runs_on_frames_without_another_key(archive):
     assert (archive / "results/proxies/P01/P01_01.MP4").is_symlink()
 
 
-def test_of_a_video_with_a_film_and_frames_the_film_is_read_and_this_is_said(archive):
+def test_a_film_goes_before_its_frames(archive):
     root = archive / "archive"
     films = {video: video.path(root).read_bytes() for video in VIDEOS}
     extract(root)

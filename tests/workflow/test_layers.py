@@ -43,7 +43,7 @@ def test_every_part_of_the_package_has_a_layer():
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_from_lower_layers_and_nothing_private(path):
+def test_imports_go_down_and_nothing_private_crosses(path):
     up = [(a, b) for a, b in edges(path) if LEVEL[b] >= LEVEL[a]]
     assert not up, "an import goes up or sideways"
     private = [

@@ -17,7 +17,7 @@ DEMO = "config/x3d_demo.py"
 MODEL = "results/model.pth"
 
 
-def test_a_trial_stops_a_hopeless_training_before_any_job(archive):
+def test_a_trial_stops_hopeless_trainings_early(archive):
     wrong = {"model.cls_head.head.in_channels": 7}
     configure(archive, train={"config": DEMO, "from_scratch": True, "options": wrong})
     done = run(archive, MODEL, well=False)
@@ -28,7 +28,7 @@ def test_a_trial_stops_a_hopeless_training_before_any_job(archive):
     assert "Traceback" in (archive / "results/logs/trial.log").read_text()
 
 
-def test_an_environment_whose_path_has_a_space_is_refused_with_what_to_do(archive, tmp_path):
+def test_an_environment_path_with_space_is_refused(archive, tmp_path):
     spaced = tmp_path / "with a space"
     spaced.symlink_to(sys.prefix)
     command = (spaced / "bin/python", "-m", "snakemake", MODEL, "--directory", archive)
@@ -53,16 +53,14 @@ def test_an_environment_whose_path_has_a_space_is_refused_with_what_to_do(archiv
         ),
     ],
 )
-def test_wrong_start_weights_stop_the_run_before_any_scan(archive, server, answers, message):
+def test_wrong_start_weights_stop_runs_early(archive, server, answers, message):
     configure(archive, train={"config": DEMO, "load_from": server.put("other.pth", *answers)})
     done = run(archive, MODEL, "--cores", "1", well=False)
     assert message.format(port=server.server_port) in said(done)
     assert not list(archive.glob("weights/**/*.pth")) and not (archive / "results/scan").exists()
 
 
-def test_start_weights_are_fetched_once_and_compared_with_the_hash_in_their_name(
-    archive, lab, server
-):
+def test_start_weights_are_fetched_and_checked_once(archive, lab, server):
     content = saved(MODELS.build(built(lab, config=str(ROOT / DEMO)).model).state_dict())
     digest = hashlib.sha256(content).hexdigest()[:8]
     url = server.put(f"x3d-{digest}.pth", content)
@@ -119,7 +117,7 @@ def test_start_weights_are_fetched_once_and_compared_with_the_hash_in_their_name
         ),
     ],
 )
-def test_a_mistake_in_a_call_is_refused_before_any_job(archive, config, words, messages):
+def test_a_mistaken_call_is_refused_early(archive, config, words, messages):
     (archive / "mine.yaml").write_text(config)
     done = run_snakemake("-n", "-s", str(ROOT / "Snakefile"), *words, cwd=archive, well=False)
     assert "Traceback (most" not in said(done) and "Job stats" not in said(done)

@@ -103,7 +103,7 @@ def rename_videos_by_a_pattern(folder):
         pytest.param(rename_videos_by_a_pattern, [PAIRS], NOTHING, id="pattern of file names"),
     ],
 )
-def test_a_change_repeats_only_the_jobs_that_depend_on_it(cleaned, change, targets, planned):
+def test_changes_repeat_only_jobs_that_depend_on_them(cleaned, change, targets, planned):
     change(cleaned)
     done = run(cleaned, *targets, "-n")
     if planned == NOTHING:
@@ -112,9 +112,7 @@ def test_a_change_repeats_only_the_jobs_that_depend_on_it(cleaned, change, targe
         assert jobs(done) == planned
 
 
-def test_a_new_checkout_and_a_moved_folder_repeat_nothing_until_the_shipped_sheet_changes(
-    archive, tmp_path_factory
-):
+def test_checkouts_and_moves_repeat_nothing(archive, tmp_path_factory):
     def by_new_checkout(sheet, folder, *words):
         """Run a copy of this checkout, with this text as its sheet, in a working folder."""
         checkout = tmp_path_factory.mktemp("checkout")
@@ -134,7 +132,7 @@ def test_a_new_checkout_and_a_moved_folder_repeat_nothing_until_the_shipped_shee
     assert jobs(again) == {"annotate": 2, "scan": 1, "clean": 1}
 
 
-def test_other_layouts_repeat_nothing_and_a_forced_scan_decodes_all_files_in_them(cleaned):
+def test_only_a_forced_scan_decodes_other_layouts(cleaned):
     root = cleaned / "archive"
     # The download of the University of Bristol has a folder `videos` for each participant.
     (root / "P01/videos").mkdir()
@@ -150,7 +148,7 @@ def test_other_layouts_repeat_nothing_and_a_forced_scan_decodes_all_files_in_the
     assert "P02_101\tdamaged" in (cleaned / SCAN_OF_P02).read_text()
 
 
-def test_after_a_failed_job_the_same_command_makes_only_the_missing_files(archive):
+def test_after_failure_only_missing_files_are_made(archive):
     file_in_the_way = archive / "results/scan/cache/P02"
     file_in_the_way.parent.mkdir(parents=True)
     # The job of P02 makes a folder of this name, so it fails.
@@ -191,7 +189,7 @@ def halted_scan(folder, *options):
 
 
 @pytest.mark.thorough
-def test_ctrl_c_in_a_scan_waits_for_no_decoder_and_is_one_line(archive):
+def test_ctrl_c_ends_a_scan_at_once(archive):
     with halted_scan(archive) as process:
         os.killpg(process.pid, signal.SIGINT)
         # Without Ctrl-C the decoder would be given up only after 60 s.
@@ -211,7 +209,7 @@ def kill_all(processes):
             process.kill()
 
 
-def test_after_kill_9_the_same_command_goes_on_beside_a_job_that_is_left(archive):
+def test_after_kill_9_the_same_command_resumes(archive):
     with halted_scan(archive) as killed:
         jobs_left = psutil.Process(killed.pid).children(recursive=True)
         killed.kill()
@@ -223,7 +221,7 @@ def test_after_kill_9_the_same_command_goes_on_beside_a_job_that_is_left(archive
     assert "P01_01\tok" in (archive / SCAN_OF_P01).read_text()
 
 
-def test_a_job_that_fails_after_a_newer_one_wrote_its_file_leaves_that_file(archive):
+def test_a_late_failing_job_keeps_newer_files(archive):
     with halted_scan(archive) as process:
         (archive / SCAN_OF_P01).write_text("of the newer job\n")
         kill_all(psutil.Process(process.pid).children(recursive=True))
@@ -266,7 +264,7 @@ def figures_made(cleaned):
         (VERB_CLASSES, {"figures_results"}),
     ],
 )
-def test_a_changed_input_with_an_older_date_is_read_again(figures_made, file, planned):
+def test_changed_older_inputs_are_read_again(figures_made, file, planned):
     assert "Nothing to be done" in said(run(figures_made, PAIRS, *FIGURES, "-n"))
     path = figures_made / file
     state = path.stat()

@@ -49,7 +49,7 @@ def test_a_small_sweep_runs_to_its_page(cleaned):
     assert jobs(run(cleaned, "results/compare.html", "-n")) == {"compare": 1}
 
 
-def test_a_sweep_of_recipes_fetches_the_start_weights_of_each(cleaned):
+def test_a_sweep_fetches_each_recipe_s_weights(cleaned):
     recipes = ["x3d_s_epic_rgb_segments", "zoo/slowfast_r50", "x3d_s_epic_from_scratch"]
     configure(cleaned, sweep={"train": {"config": [f"config/{name}.py" for name in recipes]}})
     done = run(cleaned, "-n")
@@ -59,7 +59,7 @@ def test_a_sweep_of_recipes_fetches_the_start_weights_of_each(cleaned):
     assert f"as {ROOT}/config/zoo/slowfast_r50.py says, from its own start weights" in said(done)
 
 
-def test_each_recipe_of_a_sweep_is_tried_before_the_first_job(cleaned):
+def test_each_sweep_recipe_is_tried_first(cleaned):
     """Only the first recipe was tried, since both have the same settings; the second one failed in
     its job."""
     (cleaned / "bad.py").write_text(

@@ -67,7 +67,7 @@ def kitchen(tmp_path):
     return tmp_path
 
 
-def test_films_of_any_kitchen_go_from_six_columns_and_a_sheet_to_a_timeline(kitchen):
+def test_any_kitchen_s_films_become_a_timeline(kitchen):
     for words, shown in walk(OWN_KITCHEN):
         screen = said(epic100(*words, cwd=kitchen)).splitlines()
         assert shown <= set(screen), screen
@@ -85,7 +85,7 @@ def shape(line):
     return re.sub(r"[\d.:]+", "0", line)
 
 
-def test_the_walk_with_a_part_of_the_archive_is_as_the_page_shows_it(archive, tmp_path):
+def test_a_partial_archive_runs_as_documented(archive, tmp_path):
     page = (ROOT / "docs/data.md").read_text("utf-8")
     part = page[page.index("## A part of the archive") : page.index("## To fetch the videos")]
     lab = tmp_path / "lab"
@@ -193,7 +193,7 @@ def labels(table):
     return list(zip(numbers, table["verb"], table["noun"], strict=True))
 
 
-def test_narrations_become_segments_of_classes_that_an_epic_100_model_knows(release):
+def test_narrations_become_epic_100_classes(release):
     tables = convert(release)
     # Number 3 has no main action, and numbers 4 and 7 have a class that EPIC-100 lacks.
     assert labels(tables["train"]) == [(1, 3, 3), (2, 0, 13)]
@@ -211,7 +211,7 @@ def test_narrations_become_segments_of_classes_that_an_epic_100_model_knows(rele
     assert all(abs(video.duration - SECONDS[video.video_id]) < 0.2 for video in sheet)
 
 
-def test_all_classes_of_hd_epic_are_kept_as_the_page_says(release):
+def test_hd_epic_s_classes_are_all_kept(release):
     said_on_page = " ".join(HD_EPIC.split())
     (counts,) = re.findall(r"`VERBS, NOUNS = (.+?)`", said_on_page)
     (classes,) = re.findall(r"`(classes: {.+?})`", said_on_page)
@@ -236,7 +236,7 @@ then echo "    job_state = F"; echo "    Exit_status = $(cat {ends}/$number)"
 else echo "    job_state = R"; fi"""
 
 
-def test_the_profile_of_the_page_runs_jobs_with_the_threads_of_their_rules(archive, tmp_path):
+def test_the_page_s_profile_keeps_rules_threads(archive, tmp_path):
     blocks = re.findall(r"```(yaml|sh)\n(.*?)```", OTHER_CLUSTERS, re.DOTALL)
     places = {name: tmp_path / name for name in ("jobs", "ends", "bin", "pbs")}
     for place in places.values():

@@ -85,7 +85,7 @@ def plan(folder, *words: str):
 
 # By default, a decoder may take 3072 MiB; 0 means no limit, and any request is enough.
 @pytest.mark.parametrize("mib", [0, 3072, 5000])
-def test_a_job_asks_for_the_memory_that_its_four_decoders_may_take(mib):
+def test_a_scan_asks_for_four_decoders_memory(mib):
     """Otherwise the kernel kills the job before a decoder fails that takes too much."""
     rules = (ROOT / "rules/inputs.smk").read_text("utf-8")
     (function,) = re.findall(r"(?ms)^def decoder_memory.*?(?=^\S)", rules)
@@ -114,7 +114,7 @@ def module(config, names="", source=f'"{ROOT}/Snakefile"'):
     )
 
 
-def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk_and_for_a_cluster(folder):
+def test_the_official_sheet_makes_a_whole_dag(folder):
     planned, text = plan(
         folder, "all", "--profile", "profiles/vsc", "--printshellcmds", "--verbose"
     )
@@ -182,7 +182,7 @@ def test_a_target_and_a_config_plan_these_jobs(request, videos, words, planned, 
     assert boards(text) == submissions
 
 
-def test_the_plan_for_thirteen_of_700_videos_is_two_scans_in_a_line_each_rule(partial):
+def test_thirteen_of_700_videos_are_two_scans(partial):
     done = dry_run(partial, "results/clean/train.txt", "--logger", "epic100")
     first, *counts = said(done)[said(done).index("videos: ") :].splitlines()
     words = "videos: 13 of the 700 videos of the sheet are there"
@@ -196,7 +196,7 @@ def test_the_plan_for_thirteen_of_700_videos_is_two_scans_in_a_line_each_rule(pa
     } <= set(counts)
 
 
-def test_the_page_waits_for_a_timeline_that_is_a_target_of_the_same_call(partial):
+def test_the_page_waits_for_a_requested_timeline(partial):
     timeline = f"results/timeline/{next(v.video_id for v in OFFICIAL if v.split == 'val')}"
     targets = ("results/browse/index.html", f"{timeline}.vtt")
     graph = dry_run(partial, *targets, "--rulegraph").stdout
@@ -204,7 +204,7 @@ def test_the_page_waits_for_a_timeline_that_is_a_target_of_the_same_call(partial
     assert f"{rules['timeline']} -> {rules['browse']}\n" in graph
 
 
-def test_the_catalogs_snakefile_draws_the_whole_workflow_without_a_target_or_a_warning(tmp_path):
+def test_the_catalog_s_snakefile_draws_everything(tmp_path):
     words = ("--rulegraph", "--snakefile", "workflow/Snakefile", "--directory", str(tmp_path))
     done = run_snakemake(*words, "--configfile", "config/demo.yaml")
     assert done.stdout.startswith("digraph")
@@ -254,7 +254,7 @@ ONE_MODEL = "are made with one model, and the config has 2 in `predict: models:`
         "page of a run that is not finished",
     ],
 )
-def test_what_cannot_be_planned_is_one_sentence_that_names_the_key(folder, target, config, words):
+def test_an_impossible_plan_is_one_sentence(folder, target, config, words):
     (folder / "mine.yaml").write_text(config or "{}")
     done = dry_run(folder, target, "--configfile", str(folder / "mine.yaml"), well=False)
     assert words in said(done)
@@ -268,7 +268,7 @@ def test_what_cannot_be_planned_is_one_sentence_that_names_the_key(folder, targe
     ],
     ids=["no folder", "other folders"],
 )
-def test_a_run_without_any_video_stops_and_names_what_is_in_the_folder(folder, file, found):
+def test_without_videos_the_folder_is_described(folder, file, found):
     if file:
         (folder / "videos" / file).parent.mkdir(parents=True)
         (folder / "videos" / file).touch()
@@ -279,7 +279,7 @@ def test_a_run_without_any_video_stops_and_names_what_is_in_the_folder(folder, f
 
 
 @pytest.mark.parametrize("as_module", [False, True], ids=["by itself", "as a module"])
-def test_resources_that_the_site_would_not_have_stop_a_run_before_its_first_job(folder, as_module):
+def test_missing_resources_stop_a_run_early(folder, as_module):
     (folder / "Snakefile").write_text(module("config.yaml"))
     snakefile = folder / "Snakefile" if as_module else ROOT / "Snakefile"
     site = ("--snakefile", str(snakefile), "--profile", str(ROOT / "profiles/vsc"))
@@ -287,9 +287,7 @@ def test_resources_that_the_site_would_not_have_stop_a_run_before_its_first_job(
     assert "Nothing was submitted" in said(done) and "set yours, or EPIC100_ACCOUNT" in said(done)
 
 
-def test_another_workflow_takes_the_rules_from_their_host_and_what_ships_from_the_package(
-    tmp_path, monkeypatch
-):
+def test_another_workflow_imports_the_rules(tmp_path, monkeypatch):
     hosted, mine = tmp_path / "host/team/epic100", tmp_path / "mine"
     hosted.mkdir(parents=True)
     for name in ("Snakefile", "config", "rules", "workflow"):

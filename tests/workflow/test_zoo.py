@@ -29,14 +29,14 @@ from support.zoo import (
 RECIPES = [DEFAULT, *(pytest.param(name, marks=pytest.mark.weekly) for name in SHRUNK)]
 
 
-def test_every_recipe_of_the_zoo_has_options_that_make_it_small():
+def test_each_zoo_recipe_can_be_made_small():
     # The recipes on an encoder of Hugging Face are tested in test_encoders.py.
     recipes = {path.stem for path in (ROOT / "config/zoo").glob("*.py")} - {"base"}
     assert {name for name in recipes if not name.startswith("hf_")} == set(SHRUNK)
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_part_of_a_default_batch_fits_a_card_of_40_gb(name):
+def test_a_batch_part_fits_40_gb(name):
     """The model has its full size, in float32. Its tensors have shapes and no values."""
     _, config, _ = shrunk(name)
     loader = config.train_dataloader
@@ -123,7 +123,7 @@ def adopted(name, folder):
 
 # `avion_b_no_llm` is the network of `avion_b` with other weights.
 @pytest.mark.parametrize("name", [name for name in published() if name != "avion_b_no_llm"])
-def test_each_goes_from_its_file_to_its_figures_beside_the_published_ones(name, lab, tmp_path):
+def test_each_file_leads_to_its_published_metrics(name, lab, tmp_path):
     path = adopted(name, tmp_path)
     clean, predictions = f"{lab.results}/clean/val.txt", tmp_path / "val.pt"
     clips = 10 if name == "slowfast_r50" else 1
@@ -145,9 +145,7 @@ def test_each_goes_from_its_file_to_its_figures_beside_the_published_ones(name, 
         assert row["agrees"] == (row["low"] <= 0 <= row["high"])
 
 
-def test_an_adopted_model_makes_timelines_features_and_a_summary_beside_its_published_figures(
-    clean_archive, tmp_path
-):
+def test_an_adopted_model_makes_all_products(clean_archive, tmp_path):
     folder = clean_archive(tmp_path / "archive")
     model = adopted("slowfast_r50", tmp_path)
     configure(folder, predict={"model": str(model), "workers": 0})
