@@ -82,6 +82,6 @@ rule detections:
     params:
         export=CONFIG.export.stored(),
     message:
-        "Detections of {output.out}"
+        "Detections of {output.detections}"
     script:
         "../workflow/scripts/detections.py"

@@ -171,8 +171,13 @@ SWEEP = re.search(
             {"report": 1, "figures_results": 1, "train": 0, "figures_training": 0},
             {"zip": "test"},
         ),
+        # All four videos of P22 are of val.
+        ("partial", ["results/detections.json"], {"timeline": 4, "detections": 1, "train": 1}, {}),
     ],
-    ids=["test board with train and val", "both boards with val", "sweep", "model from elsewhere"],
+    ids=[
+        *("test board with train and val", "both boards with val", "sweep", "model from elsewhere"),
+        "detections",
+    ],
 )
 def test_a_target_and_a_config_plan_these_jobs(request, videos, words, planned, submissions):
     folder = request.getfixturevalue(videos)
