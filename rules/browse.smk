@@ -5,6 +5,8 @@
 from epic100.settings.config import DEFAULT
 
 SHOWN_SPLITS = [split for split in CONFIG.browse.splits if split in ANNOTATIONS]
+# The runs on the page, the folder of each, and whether each is of this config. The three lists are
+# in the same order. Without `browse: runs:`, the only run is that of this config.
 SHOWN_RUNS = [None if run == DEFAULT else run for run in CONFIG.browse.runs]
 SHOWN_HOMES = [home_of(run) for run in SHOWN_RUNS] or [HOME]
 SHOWN_ARE_OWN = [run in (SWEEP or [CONFIG.run]) for run in SHOWN_RUNS] or [True]
@@ -55,6 +57,7 @@ rule browse:
             "results/browse_clips/{participant}.tsv",
             participant=[name for name in PARTICIPANTS if videos_of(name, "val")],
         ),
+        # Timelines that exist or are targets of the same call: the page makes no others.
         timelines=made_or_asked(
             [] if MODELS else [f"{home}/timeline" for home in SHOWN_HOMES],
             [video.video_id for video in VIDEOS if video.split in SHOWN_SPLITS],

@@ -64,7 +64,7 @@ rule timeline:
         "../workflow/scripts/timeline.py"
 
 
-# The split is that of submission.pt, for the official tools.
+# The split is that of submission.pt, since the official tools evaluate both on one split.
 rule detections:
     input:
         timelines=timelines_of(exported_split("pt")),

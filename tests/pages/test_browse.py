@@ -175,6 +175,7 @@ def test_an_unplayable_clip_has_a_message(page, one_run):
 
 
 def test_keys_move_in_the_list_search_and_clear(page):
+    # Of the 30 segments of the page, 10 are of participant P18.
     current = "return epic.segments.columns.id[epic.viewer.current()]"
     # The field has the focus, so it would take the next key.
     leave = "await wait(); at('filter').elements.text.blur(); return count()"

@@ -447,7 +447,8 @@ def test_runs_on_one_video_have_no_interval(labels, tmp_path):
     )
     write_table(comparison, "compare.tsv")
     row = pd.read_csv("compare.tsv", sep="\t", dtype=str).iloc[1]
-    assert row["low_over_videos"] == row["high_over_videos"] == "-" != row["action_change"]
+    assert row["low_over_videos"] == row["high_over_videos"] == "-"
+    assert row["action_change"] != "-"
     write_compare_page(comparison, "compare.html")
     with opened(f"file://{tmp_path}/compare.html", tmp_path) as shown:
         headline = shown.run("return document.getElementById('headline').textContent")

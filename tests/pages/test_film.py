@@ -191,6 +191,7 @@ def test_three_hours_are_shown_at_once(screen, tmp_path):
 
 
 def test_names_are_text_whatever_they_are_called(tmp_path):
+    # The name of the film, and what the page says it lacks, are code as HTML.
     page = tmp_path / "index.html"
     add_film(page, tmp_path / f"{ATTACK.replace('/', '')}.mp4", timeline(), NAMES, [ATTACK])
     (data,) = (tmp_path / "index_files").glob("*.film.js")

@@ -19,7 +19,9 @@ def test_the_index_has_closed_key_frames_only(undamaged):
     # With gradual refresh, the container marks frames as key frames that refer to others.
     path = undamaged["intra_refresh"]
     _, index = inspect(path, "v")
-    assert len(index.key_pts) == 1 < len(index_of(path).key_pts)
+    assert len(index_of(path).key_pts) > 1
+    assert len(index.key_pts) == 1
+    # This frame is behind several of the marked ones.
     (frame,) = VideoReader(path, index).get_frames([100])
     assert np.array_equal(frame, decoded(path)[int(index.pts[100])])
 

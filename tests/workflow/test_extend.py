@@ -176,6 +176,7 @@ def test_trackers_have_the_figures_of_a_training(lab, tmp_path, monkeypatch):
     assert "MLFLOW_ALLOW_FILE_STORE=true epic100 run" in blocks("Trackers", "sh")[0]
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("DO_NOT_TRACK", "true")
+    # The page's folder of MLflow is replaced by one of this test.
     door = Door(lab, tmp_path, "Trackers", **{"file:mlruns": f"file:{tmp_path}/mlruns"})
     door.train()
     # MMEngine leaves their runs open until the process ends.

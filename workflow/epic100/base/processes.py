@@ -75,8 +75,9 @@ def look_for_gpus(requested: int = 0, environment: Mapping[str, str] = os.enviro
             cluster's job.
         environment: Environment variables.
     """
+    # What grants a GPU: Slurm, the caller, or else the rule's request within a job of Slurm.
     granted = None
-    # Slurm sets both, and the first one also where the site does not bind GPUs to jobs.
+    # Slurm sets both variables, and the first one also where the site does not bind GPUs to jobs.
     for variable in ("SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES"):
         device_list = environment.get(variable, "").strip()
         if granted is None and device_list.split(",")[0] not in NONE:

@@ -134,18 +134,10 @@ def _list_lines(
         config: The config of the run.
     """
     if key == "unseen_participants":
-        unseen = set(read_list(path, key))
-        of_val = set(tables["val"]["participant_id"]) if "val" in tables else set()
-        if unseen and of_val and unseen.isdisjoint(of_val):
-            yield Line(
-                NOTE,
-                "evaluate",
-                f"{path}: none of its participants has a segment of val, so that `unseen` has no "
-                "metric; expected the list of the validation split, unless the archive is a part",
-            )
+        yield from _unseen_participant_lines(path, tables)
         return
-    # The key `tail_verbs` or `verb_classes` is about the task `verb`.
-    task = key.removeprefix("tail_").removesuffix("_classes").rstrip("s")
+    # The other keys are `tail_{task}s`, a list of ids, and `{task}_classes`, ids with names.
+    task = "verb" if "verb" in key else "noun"
     count = getattr(config.classes, f"{task}s")
     has_names = key in CLASS_LISTS
     listed = set(read_class_list(path, key) if has_names else read_list(path, key))
@@ -173,6 +165,19 @@ def _list_lines(
                 f"{path}: no name for {task} {unnamed[0]}, which {split} has; expected each class "
                 f"of the annotations in the file of `evaluate: {key}:`",
             )
+
+
+def _unseen_participant_lines(path: str, tables: Mapping[str, pd.DataFrame]) -> Iterator[Line]:
+    """Report a list of unseen participants of whom none is in the split val."""
+    unseen = set(read_list(path, "unseen_participants"))
+    of_val = set(tables["val"]["participant_id"]) if "val" in tables else set()
+    if unseen and of_val and unseen.isdisjoint(of_val):
+        yield Line(
+            NOTE,
+            "evaluate",
+            f"{path}: none of its participants has a segment of val, so that `unseen` has no "
+            "metric; expected the list of the validation split, unless the archive is a part",
+        )
 
 
 def model_lines(paths: Sequence[str], config: Settings) -> Iterator[Line]:

@@ -143,9 +143,19 @@ def with_our_names(tensors: Mapping[str, Tensor], model: Published) -> dict[str,
 def joined_head(
     tensors: Mapping[str, Tensor], model: Published, pairs: Sequence[Pair]
 ) -> dict[str, Tensor]:
-    """Join the published classifiers to one layer, with the outputs in our order."""
-    if model.rule == "c1" and "model.new_fc" not in model.classes:
-        # TRN has many classifiers, which `with_our_names` keeps. Each has verbs before nouns.
+    """Join the published classifiers to one layer, with the outputs in our order.
+
+    Args:
+        tensors: The tensors of the file by their published names.
+        model: The model that the file is of. Its `classes` name the classifiers.
+        pairs: The pairs in our order. Published actions are in the order of `sort_as_actions`.
+
+    Returns:
+        Weight and bias of our layer. Nothing for TRN: `with_our_names` keeps its many classifiers,
+        of which each has verbs before nouns, as ours.
+    """
+    is_trn = model.rule == "c1" and "model.new_fc" not in model.classes
+    if is_trn:
         return {}
     weights = [tensors[f"{layer}.weight"] for layer in model.classes]
     biases = [tensors[f"{layer}.bias"] for layer in model.classes]

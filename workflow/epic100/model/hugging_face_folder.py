@@ -132,8 +132,12 @@ class HuggingFaceFolder:
         self._processor_file = processors[0] if processors else PROCESSORS[0]
         self.config = config = self._read("config.json", ModelConfig)
         processor = self._read(self._processor_file, _Processor)
-        self.model_type, self.clip_len, self.size = config.model_type, config.frames, config.size
+        self.model_type = config.model_type
+        self.clip_len = config.frames
         self.short_side = processor.size
+        # The size is that of the config. But some encoders take any size, and see what their
+        # processor crops.
+        self.size = config.size
         crop = processor.crop_size or processor.size
         if self.model_type in ANY_SIZE and crop % config.patch_size == 0:
             self.size = crop

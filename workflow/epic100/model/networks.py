@@ -246,11 +246,13 @@ class DividedBlock(models.backbones.vit_mae.Block):
             **arguments: Further arguments of MMAction2's block, with `num_heads`.
         """
         super().__init__(embed_dims, **arguments)
+        # LaViLa calls the norm before the attention over time `norm3`.
         self.norm3 = nn.LayerNorm(embed_dims, eps=1e-6)
         self.time_attn = DividedAttention(embed_dims, arguments["num_heads"])
+        self.time_attn.frames, self.time_attn.over_time = frames, True
+        # MMAction2's block has built `attn` with its weights. Only its `forward` is replaced.
         self.attn.__class__ = DividedAttention
-        self.attn.frames = self.time_attn.frames = frames
-        self.time_attn.over_time = True
+        self.attn.frames = frames
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the block: tokens [B, 1 + T * P, C] give tokens of the same shape."""

@@ -97,9 +97,11 @@ def read_guesses(run: ShownRun, table: pd.DataFrame, classes: Mapping[str, int])
         classes: Numbers of `verbs` and `nouns`.
 
     Returns:
-        Columns as `gather` describes them, over the predicted segments; the column
-        `segment` has their row numbers in `table`. And `official`, top-1 action over all of val in
-        percent.
+        Columns over the N predicted segments: `segment`, their row numbers in `table`; `right` and
+        `near`, whether the action is the best guess, or among the best five; `verb` and `noun`, the
+        ids of the `BEST` classes of each segment, one segment after another; `{task}_p`, their
+        probabilities (see `_probabilities`); `{task}_truth_p`, those of the true classes. And
+        `official`, top-1 action over all of val in percent.
 
     Raises:
         EpicError: The predictions are not of these segments or classes.

@@ -77,7 +77,7 @@ def source_of(
     # them.
     if encoder == MODEL and path is not None:
         source = source_of_model(path, load_model(path))
-        # The result is not needed: the call rejects a model that cannot take a single clip.
+        # This call is only made for its error: features need a model that takes a single clip.
         chosen_views(source.pipeline, clips=1, crops=1)
         return source
     if encoder == HF and path is not None:

@@ -267,6 +267,12 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
     Leading frames of a key frame (open GOP: decoded after it, shown before it) still depend on
     the frames before it. No other frame depends on them.
 
+    An example in decoding order: I is a key frame, P refers to earlier frames, B is a leading frame
+    of the second key frame, and * is a defect.
+
+        frame    I   P*  P   I   B   P
+        damaged  -   yes yes -   yes -
+
     Args:
         packets: All packets in decoding order, whose `defect` is set.
         frames: Number of frames F.
@@ -275,7 +281,8 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
         bool [F]: the damaged frames.
     """
     damaged = np.zeros(frames, dtype=bool)
-    # These are the damaged frames since the last key frame without a defect.
+    # These are the damaged frames since the last key frame without a defect. `_mark_stretch` also
+    # marks the frames between them, so each stretch is marked as a whole.
     stretch: list[int] = []
     # `tainted` is whether the next frame depends on one with a defect, and `leading_tainted` is
     # whether the next leading frame does.

@@ -176,6 +176,9 @@ def _ranked(scores: np.ndarray, order: np.ndarray, true: np.ndarray) -> _Ranked:
         scores: [N, classes].
         order: The class ids of each segment by falling score, [N, classes].
         true: True classes [N].
+
+    Returns:
+        The `_TOP_CLASSES` best classes' probabilities, and the place of the true class among them.
     """
     order = order[:, :_TOP_CLASSES]
     is_true = order == true[:, None]

@@ -144,7 +144,9 @@ class UpdateSchedulerHook(ParamSchedulerHook):
         """After an update, step the schedules once for each of its parts."""
         if runner.optim_wrapper.should_update():
             parts = runner.cfg.optim_wrapper.get("accumulative_counts", 1)
-            for _ in range(batch_idx % parts + 1):
+            # The last update of an epoch may have fewer parts.
+            parts_of_this_update = batch_idx % parts + 1
+            for _ in range(parts_of_this_update):
                 super().after_train_iter(runner, batch_idx, data_batch, outputs)
 
 

@@ -317,9 +317,10 @@ def _fit_encoder(config: Config, settings: TrainSettings) -> None:
     """
     model, backbone = config.model, config.model.backbone
     folder = settings.encoder or backbone.get("encoder_folder")
-    if backbone.type != BACKBONE and settings.encoder is None:
+    has_encoder = backbone.type == BACKBONE
+    if not has_encoder and settings.encoder is None:
         return
-    if backbone.type != BACKBONE or folder is None:
+    if not has_encoder or folder is None:
         raise EpicError(
             f"config: `train: encoder:` is {folder}, and the backbone of {settings.config} is "
             f"{backbone.type}; expected the folder of an encoder and {BACKBONE}, such as "
@@ -330,8 +331,11 @@ def _fit_encoder(config: Config, settings: TrainSettings) -> None:
     model.cls_head.head.in_channels = spec["channels"]
     if "channels" in (model.get("neck") or {}):
         model.neck.channels = spec["channels"]
-    # Some encoders have weights that their tokens do not depend on.
+    # Some encoders have weights that their tokens do not depend on. DDP must not wait for gradients
+    # of these.
     config.find_unused_parameters = not backbone.frozen
+    # The sampling has the length of a clip. The crops have the size, and a centre crop also has the
+    # short side.
     for name in present(config, *LOADERS):
         for step in config[name].dataset.pipeline:
             if "clip_len" in step:

@@ -143,8 +143,13 @@ class PacketRecorder:
         self._rows.append((offset, packet.pts, len(data), crc, is_key, not packet.is_discard, -1))
 
     def _is_at(self, offset: int, data: bytes) -> bool:
-        """Whether the bytes of a packet are in the file at an offset."""
-        if not 0 <= offset - self._buffer_start <= len(self._buffer) - len(data):
+        """Whether the bytes of a packet are in the file at an offset.
+
+        Packets come in the order of the file, so a piece of it is read and kept for the next ones.
+        """
+        buffer_end = self._buffer_start + len(self._buffer)
+        is_buffered = self._buffer_start <= offset and offset + len(data) <= buffer_end
+        if not is_buffered:
             self._buffer = self._file.read_at(offset, max(len(data), _BUFFER_SIZE))
             self._buffer_start = offset
         return self._buffer.startswith(data, offset - self._buffer_start)

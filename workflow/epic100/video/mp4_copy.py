@@ -93,12 +93,16 @@ def make_copy(source: Path, target: Path) -> tuple[VideoIndex, int | None]:
 
 
 def write_copy(source: Path, target: Path, progress: Callable[[int], None]) -> int | None:
-    """Write the copy of a film; the result is the second one of `make_copy`.
+    """Write the copy of a film.
 
     Args:
         source: The film.
         target: The MP4 to write.
         progress: Called with the number of bytes that were read.
+
+    Returns:
+        None if all packets are copied. If the frames are encoded anew, the number of frames that
+        are left out, since the decoder reports errors.
 
     Raises:
         FileError: The film has no video that can be decoded.
@@ -115,8 +119,10 @@ def write_copy(source: Path, target: Path, progress: Callable[[int], None]) -> i
         packets = _packets(container, stream, lambda done: progress(file.size + done))
         if plan.is_encoded:
             return _encode(packets, stream, out, plan)
+        # With `opaque`, the bytes of the packets need no encoder of their codec.
         copy = out.add_stream_from_template(stream, opaque=True)
-        # A packet must be decoded before its frame is shown.
+        # Decoding times must ascend, and no packet may be decoded after its frame is shown. So they
+        # are the sorted times of the frames, all moved back by what the latest packet needs.
         decoded_at = np.sort(plan.times)
         decoded_at -= (decoded_at - plan.times).max()
         for packet, pts, dts in zip(packets, plan.times, decoded_at.tolist(), strict=True):
@@ -175,11 +181,15 @@ def _are_clear(times: Sequence[int]) -> bool:
 
 
 def _clock(decoded_at: Sequence[int | None], usual_step: int) -> list[int]:
-    """Make ascending times of decoding times, of which some may be missing or go back.
+    """Give each packet a time later than that of the packet before.
 
     Args:
-        decoded_at: The decoding time of each packet.
+        decoded_at: The decoding time of each packet. Some may be missing or go back.
         usual_step: Time from one packet to the next, if fewer than two times are known.
+
+    Returns:
+        The decoding times; in place of one that is missing or goes back, the last time plus the
+        median step.
     """
     known = [number for number, time in enumerate(decoded_at) if time is not None]
     steps = np.diff([decoded_at[number] for number in known]) / np.diff(known)
@@ -187,7 +197,6 @@ def _clock(decoded_at: Sequence[int | None], usual_step: int) -> list[int]:
     times = list[int]()
     last = (decoded_at[0] or 0) - step
     for time in decoded_at:
-        # A time that is missing, or goes back, is replaced by one that is a step after the last.
         last = last + step if time is None or time <= last else time
         times.append(last)
     return times

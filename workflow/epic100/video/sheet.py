@@ -328,7 +328,14 @@ def unused_files(
 
 
 def _files_below(folder: str, depth: int, skip: Collection[Path]) -> Iterator[Path]:
-    """Yield the files and folders of frames below a folder."""
+    """Yield the files below a folder, and for a folder of extracted frames each name in it.
+
+    Args:
+        folder: The folder.
+        depth: How many levels of folders are entered.
+        skip: Files and folders that are left out, with what they contain. Hidden ones and folders
+            of optical flow are left out too.
+    """
     entries: list[os.DirEntry[str]] = []
     with contextlib.suppress(OSError), os.scandir(folder) as listing:
         entries = sorted(listing, key=lambda entry: entry.name)
