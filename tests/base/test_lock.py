@@ -48,7 +48,9 @@ def test_only_locks_of_dead_runs_open(lock, host, pid, space, opens):
     note.write_text(f"{space} ann")
     said = []
     assert open_lock_of_killed_run(said.append) is opens
-    assert lock.exists() is note.exists() is not opens
+    # The lock and the note of who holds it go together.
+    assert lock.exists() is not opens
+    assert note.exists() is not opens
     words = f"process {pid} of ann on {host} holds this folder; once it has ended: "
     assert said == ([] if opens else [f"{words}`snakemake --unlock`"])
 

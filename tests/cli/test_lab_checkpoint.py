@@ -100,7 +100,8 @@ def test_the_migrated_model_predicts_as_the_old_one(lab, old, tmp_path):
     file = tmp_path / "val.pt"
     found = predicted(lab, tmp_path / "model.pth", clean, file, clips=1, batch_size=4)
     ids, expected = by_mmaction2(old, lab, clean)
-    assert found.narration_ids == ids != []
+    assert ids
+    assert found.narration_ids == ids
     torch.testing.assert_close(found.log_probs, expected, atol=1e-5, rtol=0)
     # The model tells segments apart, by far more than `atol`.
     assert found.log_probs.std(dim=0).max() > 1e-4
