@@ -15,7 +15,7 @@ CUDA ?= $(HAS)
 # For pytest-xdist. tests/conftest.py states what one process takes, and the order.
 PARALLEL := -n auto --maxprocesses 4 --no-loadscope-reorder
 
-.PHONY: help demo test test-slow test-all test-snakemake quick mutants report-card keys container lint docs install hf dev lock clean other-cuda
+.PHONY: help demo test test-slow test-all test-lowest quick mutants report-card keys container lint docs install hf dev lock clean other-cuda
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -32,10 +32,10 @@ test-slow: $(DEV) ## Every kind of a fault, Slurm, attacks, all models
 test-slow: PARTS := thorough slurm
 
 test-all: $(DEV) ## All tests, the weekly ones too: the wheel, the docs site, three demos
-	$(BIN)/python tests/tools/side_by_side.py lint all slurm snakemake $(PARALLEL)
+	$(BIN)/python tests/tools/side_by_side.py lint all slurm lowest $(PARALLEL)
 
-test-snakemake: $(DEV) ## Tests of rules on the lowest Snakemake; SNAKEMAKE=9.25.2: on that (needs the index)
-	$(BIN)/python tests/tools/lowest_snakemake.py $(if $(SNAKEMAKE),--snakemake $(SNAKEMAKE)) $(PARALLEL)
+test-lowest: $(DEV) ## Tests of rules on the lowest versions; SNAKEMAKE=9.25.2: on that (needs the index)
+	$(BIN)/python tests/tools/lowest_versions.py $(if $(SNAKEMAKE),--snakemake $(SNAKEMAKE)) $(PARALLEL)
 
 quick: $(DEV) ## The tests of the parts that take seconds: at every save
 	$(BIN)/python -m pytest -q $(PARALLEL) -m "not slow and not weekly" --ignore tests/slurm

@@ -3,7 +3,7 @@
 # rules/.
 from snakemake.utils import min_version
 
-# This is the lowest version that the tests of rules run on (`make test-snakemake`).
+# This is the lowest version that the tests of rules run on (`make test-lowest`).
 min_version("9.23")
 
 

@@ -1,7 +1,7 @@
-"""Linters and tests, side by side: `lint tests`, `thorough slurm`, or `lint all slurm snakemake`.
+"""Linters and tests, side by side: `lint tests`, `thorough slurm`, or `lint all slurm lowest`.
 
 Tests are on the screen. At the end follows what the linters, the tests on Slurm and those on the
-lowest Snakemake said, with the minutes that all took. Other arguments go to pytest.
+lowest versions said, with the minutes that all took. Other arguments go to pytest.
 """
 
 import ctypes
@@ -16,12 +16,12 @@ PYTEST = [sys.executable, "-m", "pytest", "--durations", "10"]
 COMMANDS = {
     "lint": ["make", "--no-print-directory", "lint"],
     "slurm": [*PYTEST, "tests/slurm"],
-    "snakemake": [sys.executable, "tests/tools/lowest_snakemake.py"],
+    "lowest": [sys.executable, "tests/tools/lowest_versions.py"],
     "tests": [*PYTEST, "--ignore", "tests/slurm", "-m", "not thorough and not weekly"],
     "thorough": [*PYTEST, "--ignore", "tests/slurm", "-m", "thorough and not weekly"],
     "all": [*PYTEST, "--ignore", "tests/slurm", "-m", ""],
 }
-QUIET = ("lint", "slurm", "snakemake")
+QUIET = ("lint", "slurm", "lowest")
 # The number is from linux/prctl.h.
 PR_SET_CHILD_SUBREAPER = 36
 

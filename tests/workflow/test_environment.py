@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 
 from support.checkout import ROOT, call, said, without_the_clone
 from support.slurm_calls import put_before
-from tools.lowest_snakemake import lowest_snakemake
+from tools.lowest_versions import lowest_versions
 
 BIN = Path(sys.executable).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -57,7 +57,8 @@ def test_each_package_is_locked_at_one_version():
 
 
 def test_snakefile_and_pyproject_ask_one_lowest_snakemake():
-    assert f'min_version("{lowest_snakemake()}")' in (ROOT / "Snakefile").read_text()
+    lowest = dict(pin.split("==") for pin in lowest_versions())
+    assert f'min_version("{lowest["snakemake"]}")' in (ROOT / "Snakefile").read_text()
 
 
 def test_each_lock_has_hashes_and_own_packages():

@@ -1,9 +1,10 @@
-"""Run the tests that start Snakemake on the lowest version that pyproject.toml allows, or another.
+"""Run the tests that start Snakemake on the lowest versions that pyproject.toml allows.
 
-    make test-snakemake
-    make test-snakemake SNAKEMAKE=9.25.2
+    make test-lowest
+    make test-lowest SNAKEMAKE=9.25.2
 
-All other tests run on the newest version, which is that of the lock. Other arguments go to pytest.
+The second call takes this version of Snakemake, and the rest from the lock, as all other tests do.
+Other arguments go to pytest.
 """
 
 import argparse
@@ -19,24 +20,30 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = [
-    *("base/test_lock.py", "behaviour/test_stops.py", "video/test_proxy_dag.py", "screen"),
+    *("base/test_lock.py", "behaviour/test_stops.py", "video/test_proxy_dag.py"),
+    *("screen", "settings"),
     *(f"workflow/test_{name}.py" for name in ("refusals", "rerun", "runs", "workflow")),
 ]
+# An old build of PyTorch takes gigabytes, so the tests do not install it.
+LARGE = {"torch", "torchvision"}
 
 
-def lowest_snakemake() -> str:
-    """Read the lowest version of Snakemake that pyproject.toml allows."""
+def lowest_versions() -> list[str]:
+    """List the lowest versions that pyproject.toml allows, such as `snakemake==9.23`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    requirements = {each.name: each for each in map(Requirement, project["dependencies"])}
-    (lowest,) = (each for each in requirements["snakemake"].specifier if each.operator == ">=")
-    return lowest.version
+    return [
+        f"{requirement.name}=={bound.version}"
+        for requirement in map(Requirement, project["dependencies"])
+        for bound in requirement.specifier
+        if bound.operator == ">=" and requirement.name not in LARGE
+    ]
 
 
-def make_environment(folder: Path, version: str) -> Path:
-    """Install a version of Snakemake into a new environment, and return its Python.
+def make_environment(folder: Path, pins: list[str]) -> Path:
+    """Install pinned packages into a new environment, and return its Python.
 
     The environment reads all other packages from the one in use. So pip, which also comes from
-    there, installs only Snakemake, and what the lock has in a version that this Snakemake refuses.
+    there, installs only these, and what the lock has in a version that one of them refuses.
     """
     venv.create(folder, with_pip=False, symlinks=True)
     packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
@@ -45,18 +52,19 @@ def make_environment(folder: Path, version: str) -> Path:
     (packages / "others.pth").write_text(others, encoding="utf-8")
     python = folder / "bin/python"
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, f"snakemake=={version}"], check=True)
+    subprocess.run([*pip, *pins], check=True)
     return python
 
 
 def main(arguments: list[str]) -> int:
     """Run the tests on the version that the arguments name; the exit code is that of pytest."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--snakemake", metavar="VERSION", default=lowest_snakemake())
+    parser.add_argument("--snakemake", metavar="VERSION")
     options, words = parser.parse_known_args(arguments)
+    pins = [f"snakemake=={options.snakemake}"] if options.snakemake else lowest_versions()
     with tempfile.TemporaryDirectory(prefix="epic100-snakemake-") as folder:
-        python = make_environment(Path(folder), options.snakemake)
-        print(f"Tests on Snakemake {options.snakemake}:", flush=True)
+        python = make_environment(Path(folder), pins)
+        print(f"Tests on {', '.join(pins)}:", flush=True)
         files = [ROOT / "tests" / name for name in TESTS]
         return subprocess.run([python, "-m", "pytest", *words, *files], cwd=ROOT).returncode
 
