@@ -168,7 +168,15 @@ def try_training(request: dict[str, Any], say: Callable[[str], None]) -> bool:
 
 
 def _answer(request: dict[str, Any]) -> str:
-    """Return the last line of the trial's process; "" if it takes too long or crashes."""
+    """Make the trial in a process of its own.
+
+    Args:
+        request: What `epic100.training.trial` reads from its input, as JSON.
+
+    Returns:
+        "passed", or why the training cannot work; "" if the process takes too long or crashes. It
+        is the last line, since libraries may print others before.
+    """
     os.makedirs(os.path.dirname(LOG), exist_ok=True)
     with (
         open(LOG, "wb", buffering=0) as log,

@@ -135,11 +135,13 @@ def plot_close_up(
     # The segments of damaged videos, e.g. of the path "P01/P01_01.MP4".
     damaged = [name for name in videos if name in rows and rows[name].status in BAD]
     video_ids = segments["path"].map(lambda path: Path(path).stem)
-    table = segments.assign(video=video_ids, dropped=segments["narration_id"].isin(set(dropped)))
+    table = segments.assign(video=video_ids, is_dropped=segments["narration_id"].isin(set(dropped)))
     table = table[table["video"].isin(damaged)]
     # How many segments each video has and loses.
     counts = (
-        table.groupby("video")["dropped"].agg(["sum", "size"]).set_axis(["lost", "total"], axis=1)
+        table.groupby("video")["is_dropped"]
+        .agg(["sum", "size"])
+        .set_axis(["lost", "total"], axis=1)
     )
     counts = counts.reindex(damaged, fill_value=0)
     shown = counts.sort_values("lost", ascending=False, kind="stable")[:CLOSE_UP_ROWS]
@@ -171,8 +173,8 @@ def plot_close_up(
             states[row.status] = row.status
         name_rows(axes, row_names, LEAST_ROWS)
         kept = Patch(color=GREEN, label="segment kept")
-        dropped_ones = Patch(color=ORANGE, label="segment dropped")
-        _state_legend(figure, states, [kept, dropped_ones])
+        dropped_patch = Patch(color=ORANGE, label="segment dropped")
+        _state_legend(figure, states, [kept, dropped_patch])
 
 
 def annotated_segments(
@@ -258,7 +260,7 @@ def _draw_segments(axes: Axes, y: float, segments: pd.DataFrame, fps: float) -> 
     # The x axis begins at 0 and is in seconds.
     seconds_per_pixel = axes.get_xlim()[1] / PIXELS
     for is_dropped, colour in ((False, GREEN), (True, ORANGE)):
-        spans = segments.loc[segments["dropped"] == is_dropped, ["start", "stop"]]
+        spans = segments.loc[segments["is_dropped"] == is_dropped, ["start", "stop"]]
         # Start and stop in frames become start and stop in pixels.
         pixel_spans = (spans / (fps * seconds_per_pixel)).to_numpy().astype(int)
         # Each pixel that a segment touches is marked, and marked neighbours become one bar. A

@@ -302,6 +302,8 @@ def _training_steps(metrics: Mapping[str, Any], history: pd.DataFrame | None) ->
 def warning(metrics: Mapping[str, Any], dropped: str | os.PathLike) -> str:
     """Write why the metrics of a run are worth little; an empty text if they are not.
 
+    They say little if many segments have no prediction, or if the model was trained on them.
+
     Args:
         metrics: The content of metrics.json.
         dropped: results/clean/dropped.tsv.

@@ -225,5 +225,6 @@ def _frames_in_tar(path: Path) -> tuple[dict[int, tuple[int, int]], bool]:
                 is_complete = member.offset_data + member.size <= file.size
                 if number >= 0 and member.isreg() and is_complete:
                     places[number] = (member.offset_data, member.size)
+        # A complete tar ends with a block of zeros, which is where reading has stopped.
         breaks_off = file.read_at(tar.offset, _TAR_BLOCK) != bytes(_TAR_BLOCK)
     return places, breaks_off

@@ -191,7 +191,7 @@ def reduction_method(predictions: Predictions, reduce: str | None) -> str:
     methods = reduction_methods(predictions)
     if reduce not in methods:
         message = f"export: reduce is {reduce!r}; expected one of {', '.join(methods)}"
-        # Only HEADS and JOINT need heads that a model may lack; any other name is a slip.
+        # These two are known methods, which need heads that a model may lack.
         if reduce in (HEADS, JOINT):
             message += " (the model lacks a head: `train: heads: both` for all)"
         raise EpicError(message)

@@ -120,8 +120,8 @@ def require_device(config: Config, device: str) -> None:
             "autocast and torch's SyncBatchNorm need GPUs, and this training runs on the CPU; "
             "expected fp32, and bn local or frozen"
         )
-    has_bf16 = device == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
-    if precision == "bf16" and not has_bf16:
+    # From here on, bf16 means a GPU.
+    if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise EpicError(
             f"train: precision is bf16, but {torch.cuda.get_device_name()} has no bf16; expected "
             "fp16 or fp32"

@@ -133,6 +133,7 @@ def set_epochs(config: Config, epochs: int) -> None:
     for schedule in config.param_scheduler:
         if schedule.get("end") == old_epochs:
             schedule.end = epochs
+            # A cosine may begin after a warm-up, whose length stays.
             if "T_max" in schedule:
                 schedule.T_max = max(1, schedule.T_max + epochs - old_epochs)
 
