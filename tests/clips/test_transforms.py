@@ -12,13 +12,14 @@ import epic100.mmaction  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.clips.crop import Crop
 from epic100.clips.dataset import EpicSegmentVideoDataset
-from epic100.clips.transforms import DecodeSegment, OpenSegment
+from epic100.clips.transforms import READERS, DecodeSegment, OpenSegment
 from epic100.video.index import index_path, write_indexes
 from epic100.video.reader import FrameError
-from support.checkout import DECODERS, needs_decord
+from support.checkout import needs_decord
 from support.scanned import index_of
 from support.tricky_videos import encode
 
+DECODERS = [pytest.param(name, marks=needs_decord if name == "decord" else ()) for name in READERS]
 SEGMENT = {"start_index": 0, "total_frames": 50, "modality": "RGB", "narration_id": "P02_101_7"}
 
 
@@ -32,7 +33,7 @@ def open_segment(lab, decoder="pyav", has_index=True):
 @pytest.mark.parametrize(
     ("decoder", "words"),
     [
-        ("opencv", "'opencv'.*'pyav' or 'decord'"),
+        ("an eye", f"'an eye'; expected {' or '.join(map(repr, READERS))}"),
         ("decord", "'decord', which is not installed.*expected 'pyav'"),
     ],
 )

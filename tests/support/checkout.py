@@ -67,7 +67,6 @@ def without_the_clone() -> dict[str, str]:
 needs_decord = pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="no decord for this platform"
 )
-DECODERS = ("pyav", pytest.param("decord", marks=needs_decord))
 
 
 def rows_of(path: Path, delimiter: str = "\t") -> list[dict[str, str]]:

@@ -52,14 +52,14 @@ function fill() {
   const order = data.runs.map((run, i) => i).sort((a, b) => score(b) - score(a) || a - b);
   const changes = data.runs.map((run, i) => {
     let overall = null;
-    for (const group of ["overall", "unseen", "tail", "readable"]) {
-      const key = `${group}_${task}`, found = run.scores[key];
-      const cell = rows[i].querySelector(`[data-group=${group}]`);
+    for (const cell of rows[i].querySelectorAll("[data-group]")) {
+      const group = cell.dataset.group, key = `${group}_${task}`, found = run.scores[key];
       if (found) write(cell, found[0].toFixed(2), span(found.slice(1), (end) => end.toFixed(1)));
       else write(cell, "-");
-      if (group === "readable") continue;
-      const change = i === first ? null : difference(base.right[key], run.right[key], data.sizes[key]);
+      // Which segments are readable depends on the run, so they have no difference.
       const beside = rows[i].querySelector(`[data-change=${group}]`);
+      if (!beside) continue;
+      const change = i === first ? null : difference(base.right[key], run.right[key], data.sizes[key]);
       if (!change) write(beside, "-");
       else write(beside, signed(change.points), change.interval ? span(change.interval, signed) : "",
         direction(change));
