@@ -225,6 +225,16 @@ def broken_leading(_: Path, open_gop: Path, folder: Path) -> Path:
     return overwrite(open_gop, victim.pos + 4, no_slice, folder / "v.MP4")
 
 
+def without_first_packets(closed: Path, _: Path, folder: Path) -> Path:
+    """Write a video that lacks its first five packets."""
+    return rewrite(closed, lambda packets: packets[5:], folder / "v.MP4")
+
+
+def cropped_from_the_left(_: Path, __: Path, folder: Path) -> Path:
+    """Write a video whose header crops four columns on the left."""
+    return encode(folder / "v.MP4", 120, **PYRAMID, **{"crop-rect": "4,0,0,0"})
+
+
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory) -> tuple[Path, Path]:
     """Two undamaged videos of 120 frames, with closed and with open groups."""
@@ -237,18 +247,8 @@ def originals(tmp_path_factory) -> tuple[Path, Path]:
     "write",
     [
         pytest.param(late_sync, id="a late table of key frames"),
-        pytest.param(
-            lambda closed, _, folder: rewrite(
-                closed, lambda packets: packets[5:], folder / "v.MP4"
-            ),
-            id="first packets lost",
-        ),
-        pytest.param(
-            lambda closed, _, folder: encode(
-                folder / "v.MP4", 120, **PYRAMID, **{"crop-rect": "4,0,0,0"}
-            ),
-            id="cropped from the left",
-        ),
+        pytest.param(without_first_packets, id="first packets lost"),
+        pytest.param(cropped_from_the_left, id="cropped from the left"),
         pytest.param(broken_leading, id="a broken leading frame"),
     ],
 )

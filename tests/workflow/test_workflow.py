@@ -297,6 +297,7 @@ def test_another_workflow_imports_the_rules(tmp_path, monkeypatch):
     hosted.mkdir(parents=True)
     for name in ("Snakefile", "config", "rules", "workflow"):
         (shutil.copy if name == "Snakefile" else shutil.copytree)(ROOT / name, hosted / name)
+    # A repository on this disk takes the place of https://github.com/team/epic100.
     author = ["-c", "user.name=team", "-c", "user.email=team@example.org"]
     for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "all"]):
         subprocess.run(["git", *author, *command], cwd=hosted, check=True)

@@ -109,8 +109,9 @@ def writing(target: Path) -> Iterator[None]:
         yield
     except Exception as error:
         # An EpicError already explains itself. A full disk is told again, to name the outer file.
-        has_own_message = isinstance(error, EpicError) and not isinstance(error, DiskFullError)
-        system_error = None if has_own_message else _system_error_behind(error, target)
+        if isinstance(error, EpicError) and not isinstance(error, DiskFullError):
+            raise
+        system_error = _system_error_behind(error, target)
         if system_error is None:
             raise
         message = f"{target}: not written: {system_error.strerror or system_error}"

@@ -100,7 +100,8 @@ def conforming(value: Value) -> Value:
     Raises:
         ValueError: A field is not as its annotation says. The message names it, in one line.
     """
-    # Each `Array` adds the lengths of its axes by word, and compares those that are there already.
+    # The lengths of axes by their names. Each `Array` that is validated adds those of its axes, or
+    # compares them if they are there already.
     lengths: dict[str, int] = {}
     try:
         value = TypeAdapter(type(value)).validate_python(value, context=lengths)

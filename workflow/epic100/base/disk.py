@@ -247,7 +247,8 @@ class HashedFile(WatchedFile):
         Bytes that follow those in the md5 are added to it. After a jump over more than `PIECE`
         bytes nothing is added, and `md5` reads the rest.
         """
-        # FFmpeg has skipped a short gap. It is read first, since an md5 takes bytes in order.
+        # FFmpeg has skipped the bytes after the hashed part. If they are few, they are read first,
+        # since an md5 takes bytes in order.
         if self._hashed < position <= self._hashed + PIECE:
             self.read_at(self._hashed, position - self._hashed)
         data = super().read_at(position, count)

@@ -36,7 +36,7 @@ from epic100.base.stop import GO_ON, SIGNALS, handling
 log = logging.getLogger(__name__)
 
 # First words of `CUDA_VISIBLE_DEVICES` that mean no GPU. Some schedulers write `NoDevFiles`.
-NONE = ("", "-1", "NoDevFiles")
+NO_DEVICE = ("", "-1", "NoDevFiles")
 
 
 def unusable(device: str = "cuda") -> str | None:
@@ -80,7 +80,7 @@ def look_for_gpus(requested: int = 0, environment: Mapping[str, str] = os.enviro
     # Slurm sets both variables, and the first one also where the site does not bind GPUs to jobs.
     for variable in ("SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES"):
         device_list = environment.get(variable, "").strip()
-        if granted is None and device_list.split(",")[0] not in NONE:
+        if granted is None and device_list.split(",")[0] not in NO_DEVICE:
             granted = f"{variable} is {device_list}"
     if granted is None and requested and JOB_ID in environment:
         granted = f"the rule's resource `gpu` is {requested} in job {environment[JOB_ID]}"

@@ -5,6 +5,7 @@ next to the library. A wheel has them inside the package, in the same folders.
 """
 
 import os
+import stat
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -75,11 +76,15 @@ def reject_untrusted(path: str | os.PathLike) -> None:
     if not os.path.lexists(path):
         return
     state = os.lstat(path)
-    is_others = state.st_uid not in (os.getuid(), 0)
     # The mode of a link always has this bit, and nobody can write to a link.
-    if is_others or state.st_mode & 0o002 and not os.path.islink(path):
-        raise EpicError(
-            f"{path}: {f'user {state.st_uid}' if is_others else 'every user'} can write it, and "
-            "what is in it runs; expected a place of yours: check it, then move it away, or work "
-            "in another folder"
-        )
+    everyone_can_write = state.st_mode & stat.S_IWOTH and not os.path.islink(path)
+    if state.st_uid not in (os.getuid(), 0):
+        writer = f"user {state.st_uid}"
+    elif everyone_can_write:
+        writer = "every user"
+    else:
+        return
+    raise EpicError(
+        f"{path}: {writer} can write it, and what is in it runs; expected a place of yours: check "
+        "it, then move it away, or work in another folder"
+    )

@@ -31,7 +31,9 @@ def table_lines(paths: Mapping[str, str], config: Settings, archive: Archive) ->
     videos = {video.video_id: video for video in archive.videos}
     # Each segment gets the participant and the duration of its video.
     of_video = pd.DataFrame(archive.videos).set_index("video_id")[["participant_id", "duration"]]
-    for split in filter(paths.__contains__, SPLITS):
+    for split in SPLITS:
+        if split not in paths:
+            continue
         try:
             table = read_annotations(
                 paths[split], videos, split=split, **config.annotation_arguments
@@ -46,7 +48,9 @@ def table_lines(paths: Mapping[str, str], config: Settings, archive: Archive) ->
         yield from _late_lines(tables, paths, config)
         yield from _empty_split_lines(tables, paths, config, archive)
         yield from _shared_id_lines(tables, paths)
-    for key in filter(paths.__contains__, (*LISTS, *CLASS_LISTS)):
+    for key in (*LISTS, *CLASS_LISTS):
+        if key not in paths:
+            continue
         try:
             yield from _list_lines(key, paths[key], tables, config)
         except EpicError as error:
@@ -203,7 +207,7 @@ def model_lines(paths: Sequence[str], config: Settings) -> Iterator[Line]:
                 "`classes:`, or take another model in `predict:`",
             )
         reduce = config.export.reduce
-        if model.heads not in HEADS_FOR.get(reduce, (model.heads,)):
+        if reduce in HEADS_FOR and model.heads not in HEADS_FOR[reduce]:
             yield Line(
                 WRONG,
                 "predict",

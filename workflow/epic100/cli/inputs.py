@@ -162,14 +162,14 @@ def _absent(files: InputFiles) -> Iterator[Line]:
 
 
 def _contents(files: InputFiles, config: Settings, archive: Archive) -> list[Line]:
-    """Report on the contents of the files, by an earlier reading of the same files if possible."""
+    """Report on the contents of the files; the lines of an earlier call are kept and used again."""
     models = [path for path in files.models if os.path.isfile(path)]
     if not (files.tables or models):
         return []
     if importlib.util.find_spec("pandas") is None:
         return [Line(NOTE, "annotations", "are read by the jobs, whose packages are not here")]
 
-    # The lines depend on these values. All of them are written as text in one way only.
+    # The lines depend on these values, of which equal ones always have the same `repr`.
     states_of_models = [(os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in models]
     of_config = (config.annotation_arguments, config.export.reduce)
     of_sheet = (archive.videos, archive.chosen)

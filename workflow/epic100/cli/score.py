@@ -193,7 +193,7 @@ def check_submission(options: argparse.Namespace) -> int:
 def _problems(options: argparse.Namespace, config: Settings | None) -> list[str]:
     """List the problems of a submission, then the hints.
 
-    A line counts the segments that have the training prior in place of a prediction.
+    One line tells how many segments have the training prior in place of a prediction.
 
     Args:
         options: The options of the command. `--num-verbs` and `--num-nouns` win over the config.

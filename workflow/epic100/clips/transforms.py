@@ -273,7 +273,8 @@ class DecodeSegment(BaseTransform):
         if indices.min() < start or indices.max() >= start + length:
             raise EpicError(f"{sampled} [{start}, {start + length}); correct the step that samples")
 
-        # Numbers in a video of constant rate become numbers in the file.
+        # With `by_time`, the frames were sampled as if the rate were constant. It has the number of
+        # the first such frame, and for each of them the frame of the file that is shown then.
         if "by_time" in results:
             first, frames_by_time = results["by_time"]
             places = indices - first

@@ -255,7 +255,9 @@ def _reject_other_capitals(
 ) -> None:
     """Raise EpicError if a video_id differs from the sheet only in its capitals: `p01_01`."""
     by_lower = {name.lower(): name for name in videos}
-    meant = table["video_id"].str.lower().map(by_lower)[~in_sheet].dropna()
+    unknown_ids = table["video_id"][~in_sheet]
+    # The ids of the sheet that differ from an unknown one only in capitals.
+    meant = unknown_ids.str.lower().map(by_lower).dropna()
     if len(meant):
         _reject(
             path,

@@ -50,6 +50,7 @@ def scores_of_views(
     # The axes of clips from a worker have another order in memory than the axes of clips from this
     # process. `contiguous` makes them equal, since some CPUs would compute other last digits.
     views = torch.cat([clip.to(device, non_blocking=True) for clip in clips]).contiguous()
+    # Now [all views, 1, C, T, H, W], or [all views, T, C, H, W] for a 2D model.
     views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
     # The model stores how many views fitted into memory, so later calls do not try too many again.
     batch_size = getattr(model, "views_that_fit", max_batch_size)
@@ -59,7 +60,6 @@ def scores_of_views(
         try:
             with computing_in(dtype, device):
                 inputs = model.data_preprocessor(batch, False)["inputs"]
-                # The inputs are [views, 1, C, T, H, W], or [views, T, C, H, W] for a 2D model.
                 # `head_arguments` has T, which the head of a 2D model needs.
                 features, head_arguments = model.extract_feat(inputs, test_mode=True)
             features = tree_map_only(torch.Tensor, torch.Tensor.float, features)

@@ -343,16 +343,18 @@ class PySlowFastHead(models.heads.SlowFastHead):
         slow, fast = x
         window = min(self.window, *slow.shape[3:])
         # The fast pathway comes first, as `fc_cls` of MMAction2's head expects. A window covers all
-        # frames of its pathway.
+        # frames of its pathway, so each result is [B, C, 1, rows, columns].
         pooled = [
             F.avg_pool3d(features, (features.shape[2], window, window), stride=1)
             for features in (fast, slow)
         ]
-        # All windows of a clip are put in a row, [B, windows, C], and each gets scores.
+        # All windows of a clip are put in a row, [B, windows, C], and each gets scores,
+        # [B, windows, all outputs].
         windows = torch.cat(pooled, 1).movedim(1, -1).flatten(1, 3)
         scores = self.fc_cls(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
-        means = [
-            task_scores.log_softmax(-1).logsumexp(1) - math.log(windows.shape[1])
-            for task_scores in split_outputs(scores, self.parts).values()
-        ]
+        # The log of a mean of probabilities: logsumexp of the logs, minus the log of their number.
+        means = []
+        for task_scores in split_outputs(scores, self.parts).values():
+            log_sums = task_scores.log_softmax(-1).logsumexp(1)
+            means.append(log_sums - math.log(windows.shape[1]))
         return torch.cat(means, 1)

@@ -100,7 +100,7 @@ class _Literals(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """Replace a call of `dict`. Any other call stays, and `literal_eval` then rejects it."""
-        # The arguments are replaced first, since they may be such calls too.
+        # The arguments are replaced first, since they may be calls of `dict` too.
         self.generic_visit(node)
         match node:
             # The call `dict({...})` gives its only argument.
@@ -283,7 +283,7 @@ class _SafeCopier:
             elif key == "type":
                 copy[key] = item
                 if item not in WORDS:
-                    # This call only raises the error: the class itself is not needed here.
+                    # Called for its error alone: the class itself is not needed here.
                     self.registered_class(copy, name)
             elif key == "encoder_folder" and value.get("type") == BACKBONE:
                 copy[key] = str(item)

@@ -136,6 +136,9 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
         clips: Clips per segment.
         crops: Crops per clip: 1 (centre) or 3; "whole" for the full frame.
 
+    Returns:
+        The steps of the changed pipeline; `pipeline` stays as it is.
+
     Raises:
         EpicError: The pipeline does not support these views (`chosen_views`).
     """
@@ -144,7 +147,8 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
     sampling_type = sampling_of(pipeline).sampling_type
     steps, short_side = [], None
     for step in map(dict, pipeline):
-        # A step that samples gives as many clips. The 2D models' gives the frames of one.
+        # A step that samples gives `clips` clips. That of a 2D model stays: its `num_clips` is the
+        # number of frames of its one clip.
         if sampling_type in ("dense", "segment") and step["type"] in SAMPLERS:
             step["num_clips"] = clips
 

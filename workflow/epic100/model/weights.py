@@ -95,11 +95,14 @@ def _mmaction_name(name: str) -> str:
     if module in OUTSIDE:
         return f"{OUTSIDE[module]}.{tensor_name}"
     match = re.match(BLOCK, module)
-    if not match or module[match.end() :] not in IN_BLOCK:
+    if not match:
+        return name
+    place_in_block = module[match.end() :]
+    if place_in_block not in IN_BLOCK:
         return name
     # PySlowFast's stage s2 is layer 1, since its stage s1 is the stem.
     layer = match["layer"] or int(match["stage"]) - 1
-    submodule = IN_BLOCK[module[match.end() :]]
+    submodule = IN_BLOCK[place_in_block]
     return f"backbone.layer{layer}.{match['block']}.{submodule}.{tensor_name}"
 
 

@@ -147,7 +147,7 @@ def _compute(job: PredictionJob, placement: Placement, label: str) -> None:
     defaults = {"workers": WORKERS_ON_CPU, "batch_size": BATCH_ON_CPU}
     if placement.device == "cuda":
         defaults["workers"] = workers_for(usable_cores(), placement.processes)
-        # The memory that an encoder needs is not known, so it keeps small batches.
+        # The memory that a frozen encoder needs is not known, so only a model gets large batches.
         if job.source.encoder == MODEL:
             defaults["batch_size"] = BATCH_ON_GPU
     unset = {key: value for key, value in defaults.items() if getattr(job.settings, key) is None}

@@ -30,7 +30,7 @@ from epic100.prediction.timeline_model import ModelInUse
 from epic100.scan.participant import scan_participant
 from epic100.settings.prediction import PredictSettings, TimelineSettings
 from epic100.video.build_index import build_index
-from epic100.video.index import FrameError, index_path, load_index
+from epic100.video.index import FrameError, VideoIndex, index_path, load_index
 from epic100.video.mp4_copy import make_copy
 from epic100.video.scan_table import DECODER_ONLY
 from epic100.video.sheet import Video
@@ -261,22 +261,7 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
         FrameError: The film has no video that can be decoded.
         ProcessError: The disk has no room for the copy, or the machine fails.
     """
-    # The index of the film or of its copy. If the copy is encoded anew, `left_out` is the number of
-    # frames that it lacks; None in all other cases.
-    file, left_out = path, None
-    try:
-        index = build_index(path)
-    except FrameError:
-        file = work / "copy/film.MP4"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        index, left_out = make_copy(path, file)
-    if left_out is not None:
-        log.info(
-            f"{path}: encoded anew for reading; {left_out} frames are left out, since they do not "
-            "decode cleanly"
-        )
-    if index.frames < 2 or not index.fps:
-        raise FrameError(f"{path}: {index.frames} frame in it; expected a video, with two or more")
+    file, index, is_encoded_anew = _readable(path, work)
 
     # A sheet of this film alone, and a link as an archive would have it. The sheet allows names of
     # up to 100 letters, digits, `_` and `-` (`base.errors.NAME`): "my film" becomes "my_film".
@@ -303,8 +288,8 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
     )
     if not row.readable:
         raise FrameError(f"{path}: {row.reason}; expected a video that can be decoded")
-    if left_out is not None:
-        # The scan of a film that was encoded anew says nothing of the bits of the film itself.
+    if is_encoded_anew:
+        # The scan has read the copy, so it says nothing of the bits of the film itself.
         row = replace(row, judged=DECODER_ONLY)
     return ScannedVideo(
         name=path.stem,
@@ -315,6 +300,32 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
         row=row,
         source=path.resolve(),
     )
+
+
+def _readable(path: Path, work: Path) -> tuple[Path, VideoIndex, bool]:
+    """Return a file whose frames can be read, its index, and whether its frames are encoded anew.
+
+    The file is the film itself, or else an MP4 copy of it in `{work}/copy`.
+
+    Raises:
+        FrameError: The film has no video that can be decoded.
+        ProcessError: The disk has no room for the copy, or the machine fails.
+    """
+    file, left_out = path, None
+    try:
+        index = build_index(path)
+    except FrameError:
+        file = work / "copy/film.MP4"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        index, left_out = make_copy(path, file)
+    if left_out is not None:
+        log.info(
+            f"{path}: encoded anew for reading; {left_out} frames are left out, since they do not "
+            "decode cleanly"
+        )
+    if index.frames < 2 or not index.fps:
+        raise FrameError(f"{path}: {index.frames} frame in it; expected a video, with two or more")
+    return file, index, left_out is not None
 
 
 def _is_made(tsv: Path, made_from: dict) -> bool:

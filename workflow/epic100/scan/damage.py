@@ -243,7 +243,8 @@ def _mark_gaps(by_time: list[Packet], index: VideoIndex, is_numbered: np.ndarray
     steps = np.diff(index.pts)
     usual_step = max(np.median(steps), 1)
     has_defect = np.array([packet.defect != "" for packet in by_time])
-    unusual_count = (np.abs(steps - usual_step) > max(0.1 * usual_step, 1)).sum()
+    is_unusual = np.abs(steps - usual_step) > max(0.1 * usual_step, 1)
+    unusual_count = is_unusual.sum()
     # With a coarse time base, a step that was rounded up by one unit is not a gap.
     is_long = steps > max(GAP * usual_step, usual_step + 1)
     gaps = is_long & ~is_numbered & (unusual_count <= OTHER_SHARE * len(steps))
@@ -256,7 +257,8 @@ def _mark_gaps(by_time: list[Packet], index: VideoIndex, is_numbered: np.ndarray
     # nothing before it.
     if index.stream.codec == "hevc":
         is_key = np.array([packet.is_key for packet in by_time])
-        gaps &= (steps <= PAUSE * usual_step) | has_defect[1:] | is_key[1:]
+        is_pause = (steps > PAUSE * usual_step) & ~has_defect[1:] & ~is_key[1:]
+        gaps &= ~is_pause
     for earlier in np.flatnonzero(gaps):
         by_time[earlier + 1].mark(GAPS)
 

@@ -173,9 +173,9 @@ class SetRecord:
         return cls(extradata[: _LENGTH_SIZE_AT["h264"] + 1], sps, pps)
 
     def packed(self) -> bytes:
-        """Write the record again."""
+        """Return the bytes of the record, as `of` reads them."""
         record = bytearray(self.head)
-        # Before the count of the SPS, which has 5 bits, are three ones.
+        # The count of the SPS has 5 bits, after three ones; that of the PPS has 8.
         for units, marker_bits in ((self.sps, 0xE0), (self.pps, 0)):
             record.append(len(units) | marker_bits)
             record += b"".join(sized(unit, 2) for unit in units)

@@ -135,14 +135,15 @@ class StreamPass:
         context = stream.codec_context
         self._coded = CodedStream(context.codec.canonical_name, context.extradata or b"")
         self._recorder = PacketRecorder(file, stream)
-        # The decoder must report as many errors as it can.
+        # The decoder must report as many errors as it can. For H.264 that takes another header, in
+        # which frames have more rows (scan/h264.py), and so a decoder of its own.
         if self._coded.settings:
             context = av.CodecContext.create("h264", "r")
             context.extradata = self._coded.extradata
         # On one thread, each error in the log is about the packet that was decoded last.
         context.thread_type, context.thread_count = "NONE", 1
-        # Errors are reported only if concealment is on, and its cheapest type is enough. Deblocking
-        # finds no errors.
+        # Errors are reported only if concealment is on, and its cheapest type is enough. Errors in
+        # the added rows count for nothing. Deblocking finds no errors.
         context.options = decoder_limit(max_pixels) | {
             "ec": "favor_inter",
             "skip_bottom": str(self._coded.rows),
@@ -221,7 +222,8 @@ class StreamPass:
 
         Args:
             packet: The packet; None: the decoder gives all frames that it holds back.
-            record: The packet whose defect an error of the decoder is; None: errors are ignored.
+            record: The packet that is marked if the decoder reports an error; None: errors are
+                ignored.
 
         Raises:
             MemoryError: The decoder asks for too much memory.
@@ -242,7 +244,7 @@ class StreamPass:
                 continue
             source.decoded = True
             source.size = (frame.width, frame.height)
-            # The container may call a frame a key frame that refers to others.
+            # The container may mark a frame as a key frame although it refers to others.
             source.is_key &= frame.pict_type == av.video.frame.PictureType.I
             if frame.is_corrupt:
                 source.mark(CORRUPT)

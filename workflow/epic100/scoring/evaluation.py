@@ -241,25 +241,25 @@ def _head_metrics(predictions: Predictions, labels: LabelTable) -> dict[str, flo
         the sum over the heads of the mean negative log-likelihood of the segments whose pair is in
         training; None without such a segment.
     """
-    # The column of each predicted segment's true pair; -1 for a pair that is not in training, which
-    # is never a guess and has no loss.
+    # Of each predicted segment, the column of its true pair in `log_probs`; -1 for a pair that is
+    # not in training, which is never a guess and has no loss.
     rows = rows_of(predictions.narration_ids, labels.ids)
-    true_pairs = torch.from_numpy(labels.rows_in(predictions.pairs)[rows])
+    true_columns = torch.from_numpy(labels.rows_in(predictions.pairs)[rows])
     accuracy = None
     if predictions.pair_head:
-        accuracy = percent((predictions.log_probs.argmax(dim=1) == true_pairs).numpy())
+        accuracy = percent((predictions.log_probs.argmax(dim=1) == true_columns).numpy())
 
     # The loss is a sum over the heads that the model has.
-    is_trained = true_pairs >= 0
+    is_trained = true_columns >= 0
     if not is_trained.any():
         return {"action_head_accuracy_at_1": accuracy, "loss": None}
-    true_columns = true_pairs[is_trained]
-    true_verbs, true_nouns, _ = predictions.pair_table[true_columns].T
+    trained_columns = true_columns[is_trained]
+    true_verbs, true_nouns, _ = predictions.pair_table[trained_columns].T
     loss = 0.0
     for log_probs, true_classes in (
         (predictions.verb_log_probs, true_verbs),
         (predictions.noun_log_probs, true_nouns),
-        (predictions.log_probs if predictions.pair_head else None, true_columns),
+        (predictions.log_probs if predictions.pair_head else None, trained_columns),
     ):
         if log_probs is not None:
             loss += nll_loss(log_probs[is_trained].double(), true_classes).item()

@@ -130,14 +130,15 @@ class Executor(plugin.Executor):
     def _name_jobs(self, clusters: Sequence[str]) -> None:
         """Give the jobs of all runs in this folder one name, by which each run finds them."""
         self._clusters, self._is_first_run = list(clusters), True
-        folder = NAME_FILE.parent.stat().st_ino
-        # A file that is missing, of a copied folder or not to be read names no jobs of this one.
+        inode = NAME_FILE.parent.stat().st_ino
+        # A file that is missing or cannot be read names no jobs, and one that was copied with its
+        # folder names those of the other folder.
         with suppress(OSError, EpicError, KeyError, TypeError):
             known = read_json(NAME_FILE)
-            if known["folder"] == folder:
+            if known["folder"] == inode:
                 self.run_uuid, self._is_first_run = known["name"], False
                 self._clusters = sorted({*clusters, *known["clusters"]})
-        names = {"name": self.run_uuid, "clusters": self._clusters, "folder": folder}
+        names = {"name": self.run_uuid, "clusters": self._clusters, "folder": inode}
         write_text(NAME_FILE, json.dumps(names))
 
     def _wait_for_remaining_jobs(self) -> None:
@@ -334,6 +335,7 @@ class Executor(plugin.Executor):
             self.report_job_success(info)
             return
         if ended.state in OF_MACHINES and not self._stopped.is_set():
+            # Only every 20th such end counts as a try.
             self._ends_by_machines[job.jobid] += 1
             if self._ends_by_machines[job.jobid] % ENDS_PER_TRY:
                 self.logger.warning(

@@ -294,7 +294,10 @@ def _require_workflow_classes(config: Config, path: str) -> None:
 
 
 def _is_subclass(name: Any, needed: str) -> bool:
-    """Whether the class that is registered as `name` is `needed` or a subclass of it."""
+    """Whether the class that is registered as `name` is `needed` or a subclass of it.
+
+    Both are looked up in the registry of MMEngine that has `needed`.
+    """
     for registry in (LOOPS, HOOKS, DATASETS, METRICS):
         if base := registry.get(needed):
             found = registry.get(name) if isinstance(name, str) else None

@@ -159,12 +159,14 @@ def run_training(config: Config, placement: Placement) -> Runner:
         config.resume, config.load_from = True, str(checkpoint)
         log.info(f"going on from {checkpoint}")
     elif starts_from_file:
-        # MMEngine loads through a reader of ours, which takes tensors alone (hooks.py).
+        # The prefix makes MMEngine load the file with our reader, which takes tensors alone and
+        # runs no code (hooks.py).
         config.load_from = START_WEIGHTS + weights
     # Runners of one name share their messages in MMEngine.
     config.experiment_name = f"{run.name}_{time.time_ns()}"
     runner = TrainRunner.from_cfg(config)
     if starts_from_file:
+        # The file is read a second time, only to say how many of its tensors fit.
         log.info(f"{weights}: {fit_weights(weights, read_weights(weights), bare(runner.model))}")
 
     (save_hook,) = (hook for hook in runner.hooks if isinstance(hook, SaveHook))

@@ -103,7 +103,8 @@ def read_packets(
         byte_count = last.offset + last.size - begin
         data = memoryview(file.read_at(begin, byte_count))
         for place in stretch:
-            coded = data[place.offset - begin :][: place.size]
+            at = place.offset - begin
+            coded = data[at : at + place.size]
             # The CRC of a key frame tells whether the file was replaced.
             if len(data) < byte_count or (place.key and zlib.crc32(coded) != place.crc):
                 raise FrameError(f"{path}: {ANOTHER_FILE}")
