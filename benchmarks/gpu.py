@@ -80,7 +80,7 @@ class Bench:
 
     def settings(self, **chosen: Any) -> TrainSettings:
         """Make the settings of a training by the default recipe, in the size of this run."""
-        options = SMALL_X3D if self.small else {}
+        options = (SMALL_X3D if self.small else {}) | chosen.pop("options", {})
         return TrainSettings(load_from=None, options=options, device=self.device, **chosen)
 
     def train(self, **chosen: Any) -> subprocess.Popen:
@@ -171,7 +171,8 @@ def reading(bench: Bench) -> Iterator[dict[str, Any]]:
 def ends(bench: Bench) -> Iterator[dict[str, Any]]:
     """Kill a training and resume it; train in two processes, if there are two GPUs."""
     # It saves after each step.
-    chosen = {"epochs": 1, "batch_size": bench.batch, "checkpoint": {"seconds": 1e-3}}
+    each_step = {"default_hooks.checkpoint.seconds": 1e-3}
+    chosen = {"epochs": 1, "batch_size": bench.batch, "options": each_step}
     first = bench.train(**chosen)
     while first.poll() is None and not list(bench.kitchen.rglob("inside_epoch.pth")):
         time.sleep(0.02)

@@ -20,8 +20,8 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = [
-    *("base/test_lock.py", "behaviour/test_stops.py", "video/test_proxy_dag.py"),
-    *("screen", "settings"),
+    *("base/test_lock.py", "behaviour/test_stops.py", "data/test_fetch.py"),
+    *("video/test_proxy_dag.py", "screen", "settings"),
     *(f"workflow/test_{name}.py" for name in ("refusals", "rerun", "runs", "workflow")),
 ]
 # An old build of PyTorch takes gigabytes, so the tests do not install it.
