@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 from collections import defaultdict
+from itertools import cycle, islice
 from typing import NamedTuple
 
 import pytest
@@ -32,18 +33,25 @@ def stage(lab, model, tmp_path_factory):
             job.end()
 
 
-def places(calls):
-    """The first and the last call of each type on each file, each with an error."""
+def draw_places(calls, count):
+    """Draw numbers of calls, each with an error; all errors come in turn.
+
+    A call that is drawn is the first or the last of its type on its file.
+    """
     numbers = defaultdict(list)
     for number, call in enumerate(calls, start=1):
         # The names of temporary files have such numbers.
         numbers[re.sub(r"[0-9a-f]{16}", "*", call)].append(number)
-    for call, found in numbers.items():
-        for number in {found[0], found[-1]}:
-            yield from ((number, error) for error in ("EIO", "killed"))
-            # A full disk stops no read.
-            if not call.startswith("read "):
-                yield number, "ENOSPC"
+    ends = {number: call for call, found in numbers.items() for number in (found[0], found[-1])}
+    # A full disk stops no read.
+    writes = [number for number, call in ends.items() if not call.startswith("read ")]
+    rng = random.Random(0)
+    candidates = {
+        "EIO": rng.sample(sorted(ends), len(ends)),
+        "killed": rng.sample(sorted(ends), len(ends)),
+        "ENOSPC": rng.sample(sorted(writes), len(writes)),
+    }
+    return [(candidates[error].pop(), error) for error in islice(cycle(candidates), count)]
 
 
 def is_clear(line):
@@ -58,9 +66,7 @@ def is_clear(line):
 )
 def test_a_failed_call_never_gives_a_wrong_file(stage, job):
     alone, calls = stage.alone(job)
-    chosen = random.Random(0).sample(sorted(places(calls)), OFTEN.get(job, 3))
-    assert {error for _, error in chosen} > {"killed"}
-    for at, error in chosen:
+    for at, error in draw_places(calls, OFTEN.get(job, 3)):
         code, line = stage.begin(job, at, error).end()
         # The killed process may be one that the job has started.
         is_killed = code == -signal.SIGKILL or re.search("killed|ended from outside", line)

@@ -31,7 +31,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from torch import nn
 
-from epic100.base.atomic import copy_file, write_text
+from epic100.base.atomic import copy_file, write_text, writing
 from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
 from epic100.base.machine import processor_name
@@ -171,7 +171,8 @@ def run_training(config: Config, placement: Placement) -> Runner:
 
     (save_hook,) = (hook for hook in runner.hooks if isinstance(hook, SaveHook))
     try:
-        with save_hook.signals.noting(), ended_workers_are_errors():
+        # MMEngine writes logs into this folder, and a write that fails does not name its file.
+        with writing(run), save_hook.signals.noting(), ended_workers_are_errors():
             runner.train()
     finally:
         for loop in (runner._train_loop, runner._val_loop):
