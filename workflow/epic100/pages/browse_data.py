@@ -183,23 +183,25 @@ def gather(
         **reading: Passed to `read_annotations`: `classes` and `subset`.
 
     Returns:
-        Plain lists and numbers, for `data.js`. `verbs` and `nouns` are names by class id;
-        `tail_verbs`, `tail_nouns` and `unseen` the official lists.
+        Plain lists and numbers, for `data.js`:
 
-        `segments` has columns over all splits, in the order of the CSVs: times in seconds from the
-        video's first frame; `split`, `video` and `reason` as places in `splits`, `videos` and
-        `reasons` (-1: kept); -1 is an unknown class.
-
-        `runs` has for each run its `name`; `official`, top-1 action over all of val in percent, as
-        in metrics.json; and columns over the segments of its column `segment`, which have a
-        prediction: `verb` and `noun` with `best` classes of each, most probable first; `verb_p` and
-        `noun_p` with their probabilities, `verb_truth_p` and `noun_truth_p` with the label's, in
-        1 / `unit`; `right` and `near` are 1 where the true action is the official top-1, and in the
-        top-5. Its `timelines` are
-        over the videos: rows [start, stop, verb, noun, probability], or null where none was made.
-
-        `videos` has columns: `damaged` with [start, stop] in seconds, `file` with the address of
-        the whole video, or null. `pages` has the addresses of other pages, by what they show.
+        - `verbs`, `nouns`: names by class id.
+        - `tail_verbs`, `tail_nouns`, `unseen`: the official lists.
+        - `segments`: columns over all splits, in the order of the CSVs. Times are in seconds from
+          the video's first frame. `split`, `video` and `reason` are places in `splits`, `videos`
+          and `reasons` (-1: kept). The class -1 is unknown.
+        - `runs`, of each run:
+            - `name`.
+            - `official`: top-1 action over all of val in percent, as in metrics.json.
+            - `segment`: the segments with a prediction. The other columns are over these.
+            - `verb`, `noun`: the `best` most probable classes, most probable first.
+            - `verb_p`, `noun_p`: their probabilities, in 1 / `unit`.
+            - `verb_truth_p`, `noun_truth_p`: the probabilities of the label, in 1 / `unit`.
+            - `right`, `near`: 1 where the true action is the official top-1; in the top-5.
+            - `timelines`: for each video rows [start, stop, verb, noun, probability], or null.
+        - `videos`: columns. `damaged` has [start, stop] in seconds, and `file` the address of the
+          whole video, or null.
+        - `pages`: the addresses of other pages, by what they show.
 
     Raises:
         EpicError: A file is wrong, or the predictions are not of these segments.

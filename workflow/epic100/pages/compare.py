@@ -132,7 +132,7 @@ def read_runs(
             continue
         runs.append(run)
         if not run.settings:
-            said.append(f"{run.name}: its config is not in its metrics.json, which is of 0.2.0")
+            said.append(f"{run.name}: version 0.2.0 wrote its metrics.json, without its config")
         if run.history is None:
             said.append(f"{run.name}: its model was made elsewhere, so it has no time and no curve")
     for note in said:
@@ -142,7 +142,9 @@ def read_runs(
         raise EpicError(f"no finished run to show; {why}")
     every_segment = dict.fromkeys(TASKS, np.ones(len(labels.ids), dtype=bool))
     sizes = _counts(every_segment, labels)
-    return Comparison(runs, sizes, draw_videos(labels.video_count), len(labels.ids), said)
+    return Comparison(
+        runs, sizes, drawn=draw_videos(labels.video_count), segments=len(labels.ids), notes=said
+    )
 
 
 def _read_run(folder: Path, labels: LabelTable, classes: Mapping[str, int]) -> Run:
