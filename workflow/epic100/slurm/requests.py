@@ -9,7 +9,7 @@ import math
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -56,25 +56,32 @@ def is_never_taken(message: str) -> bool:
     return bool(NEVER.search(message)) and not QUEUE_FULL.search(message)
 
 
-def rejections(requests: Iterable[Request], partitions: Partitions) -> list[str]:
+def rejections(requests: Sequence[Request], partitions: Partitions) -> list[str]:
     """Find the requests that Slurm would not take, or that would waste what is charged.
 
-    Requests that differ only in their wall time are asked about once, with the longest.
+    Slurm is asked only on a machine that has it, for an account that is set. Requests that differ
+    only in their wall time are asked about once, with the longest.
 
     Args:
         requests: The requests of all jobs.
         partitions: The site's partitions.
 
     Returns:
-        A line for each of them; empty if the run may begin.
+        A line for each of them, or for what Slurm cannot be asked without; empty if the run may
+        begin.
     """
+    lines: list[str] = []
+    if any(request.resources.get("slurm_account") == NO_ACCOUNT for request in requests):
+        lines.append(f"{NO_ACCOUNT} is an example of an account: set yours, or EPIC100_ACCOUNT")
     if not shutil.which("sbatch"):
-        return ["no sbatch on this machine: call from a login node of the cluster"]
+        lines.append("no sbatch on this machine: call from a login node of the cluster")
+    if lines:
+        return lines
     longest: dict[str, Request] = {}
     for request in sorted(requests, key=_minutes):
         longest[re.sub(r" -t \S+", "", request.call)] = request
     with ThreadPoolExecutor(8) as pool:
-        lines = list(pool.map(_rejection, longest.values()))
+        lines += pool.map(_rejection, longest.values())
     for request in longest.values():
         lines.append(_waste(request, partitions))
     lines += partitions_without_kernels(longest.values(), partitions)
@@ -89,8 +96,6 @@ def _minutes(request: Request) -> float:
 
 def _rejection(request: Request) -> str:
     """Ask Slurm whether it would take a request; return its reason to reject it, or ""."""
-    if request.resources.get("slurm_account") == NO_ACCOUNT:
-        return f"{NO_ACCOUNT} is an example of an account: set yours, or EPIC100_ACCOUNT"
     message = message_of(run(f"{request.call} --test-only --wrap true"))
     if not is_never_taken(message):
         return ""
