@@ -42,7 +42,7 @@ def contents_of(*keys):
     With it, a job runs again after a change of a file, whatever the date. A rule of the demo makes
     the CSVs and lists, so they have no digest before it has run."""
     made = ANNOTATION_FILES if MINIKITCHEN else ()
-    return INPUT_FILES.contents(*(key for key in keys if key not in made))
+    return INPUT_FILES.digests_of(*(key for key in keys if key not in made))
 
 
 def videos_of(participant, split=None):

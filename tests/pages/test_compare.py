@@ -377,23 +377,31 @@ def numbers(text):
     return [float(number) for number in re.findall(r"[-+]?\d+\.\d+", text)]
 
 
+def overall_cells(browser, run_number, task):
+    """Read the cells of a run's overall accuracy, and of its difference to the first run."""
+    browser.run(f"{CHOOSE} set('baseline', 0); set('task', '{task}')")
+    row = f'tr[data-run="{run_number}"]'
+    return [
+        browser.run(f"return document.querySelector('{row} [data-{column}=overall]').textContent")
+        for column in ("group", "change")
+    ]
+
+
 @pytest.mark.slow
 def test_the_command_prints_the_numbers_of_the_page(page, monkeypatch, capsys):
-    shown, comparison = page
-    monkeypatch.chdir(Path(shown.run("return location.pathname")).parent)
+    browser, comparison = page
+    monkeypatch.chdir(Path(browser.run("return location.pathname")).parent)
     write_csv("segments/val.txt")
     printed = compared("results", "results/runs/b", capsys)["overall"]
-    place = [run.name for run in comparison.runs].index("b")
+    run_b = [run.name for run in comparison.runs].index("b")
     for task, accuracy, change in zip(TASKS, printed["B"], printed["B - A"], strict=True):
-        cells = shown.run(f"""{CHOOSE} set('baseline', 0); set('task', '{task}');
-            return ['group', 'change'].map(what => document.querySelector(
-                `tr[data-run="{place}"] [data-${{what}}=overall]`).textContent)""")
-        percent, *interval = numbers(cells[0])
-        # The page writes the intervals of accuracies with one decimal.
+        shown_accuracy, shown_change = overall_cells(browser, run_b, task)
+        percent, *interval = numbers(shown_accuracy)
         assert percent == numbers(accuracy)[0]
+        # The page writes the intervals of accuracies with one decimal, those of changes with two.
         assert interval == pytest.approx(numbers(accuracy)[1:], abs=0.06)
-        assert numbers(cells[1]) == pytest.approx(numbers(change), abs=0.011)
-        assert len(numbers(change)) == 3
+        assert numbers(shown_change) == pytest.approx(numbers(change), abs=0.011)
+        assert len(numbers(change)) == 3, "points, and both ends of the interval"
 
 
 @pytest.mark.slow

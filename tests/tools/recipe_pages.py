@@ -270,9 +270,10 @@ def start(config: Config) -> str:
     """Name the data that the start weights were trained on."""
     if config.load_from is None:
         return "the encoder" if has_encoder(config) else "nothing"
-    data_by_part = {"kinetics": "Kinetics-400", "weights/": "Ego4D"}
-    (data,) = (data for part, data in data_by_part.items() if part in config.load_from)
-    return data
+    for part, data in (("kinetics", "Kinetics-400"), ("weights/", "Ego4D")):
+        if part in config.load_from:
+            return data
+    raise ValueError(f"no words for the start weights {config.load_from}; add them to `start`")
 
 
 def differences(config: Config) -> dict[str, tuple[Any, Any]]:

@@ -204,8 +204,9 @@ def remove_leftovers(folder: Path, names: str) -> None:
 def _system_error_behind(error: BaseException, target: Path) -> OSError | None:
     """Return the system error behind `error` if it is about writing `target`, else None.
 
-    torch raises its own RuntimeError on top of the system's "disk full" error, so the chain of
-    causes is searched for such an error.
+    A full disk counts whatever the path: torch raises its own RuntimeError on top of the system's
+    error, so the chain of causes is searched for it. Any other error counts if it names the target,
+    its temporary file or its folder.
     """
     cause: BaseException | None = error
     while cause is not None:

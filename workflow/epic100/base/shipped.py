@@ -72,7 +72,10 @@ def reject_untrusted_config(path: str, workflow: str | os.PathLike) -> None:
 
 
 def reject_untrusted(path: str | os.PathLike) -> None:
-    """Raise EpicError if another user than root made this path, or every user can write to it."""
+    """Raise EpicError if neither you nor root own this path, or every user can write to it.
+
+    A path that does not exist is fine.
+    """
     if not os.path.lexists(path):
         return
     state = os.lstat(path)

@@ -220,7 +220,7 @@ def _files_that_are_no_films(
 
 
 def _films_of_one_size(stats: Mapping[Path, os.stat_result]) -> Iterator[Line]:
-    """Report files of exactly the same size: they may be one film under the names of two."""
+    """Report files of exactly the same size: they may be the same film under two ids."""
     by_size = defaultdict(list)
     for file, stat in stats.items():
         if S_ISREG(stat.st_mode) and stat.st_size:

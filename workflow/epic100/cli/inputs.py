@@ -91,14 +91,17 @@ class InputFiles:
             digests[key] = str(digest(path, algorithm))
         return digests
 
-    def contents(self, *keys: str) -> dict[str, str]:
+    def digests_of(self, *keys: str) -> dict[str, str]:
         """Return the digests of files that a job reads, by key; the one of the sheet is `sheet`.
 
         As a parameter, they make Snakemake run the job again after a change, whatever the date of
-        the file. A file that the run fetches has the official digest before it is there.
+        the file.
         """
-        pinned = {key: str(pin.checksum) for key, pin in self.pins.items()} if self.made else {}
-        known = pinned | self.digests
+        known = {}
+        if self.made:
+            # A file that the run will fetch has its official digest before it is there.
+            known = {key: str(pin.checksum) for key, pin in self.pins.items()}
+        known |= self.digests
         if "sheet" in keys:
             known["sheet"] = str(digest(self.sheet, "sha256"))
         return {key: known.get(key, "") for key in keys}

@@ -164,10 +164,13 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         self._fully_initialized = True
 
     def _load_indexes(self) -> None:
-        """Read the frame indexes of all videos now, so that workers, forked later, share them."""
+        """Tell the steps where the indexes are; read all now, so that forked workers share them.
+
+        `find_index` keeps what it has read.
+        """
         for step in self._openers():
-            step.index_dir = folder = self.index_dir or step.index_dir
-            step.listed = self._listed
+            folder = self.index_dir or step.index_dir
+            step.index_dir, step.listed = folder, self._listed
             if folder is None:
                 continue
             # One file holds the indexes of a participant, so one path per folder is enough.

@@ -59,13 +59,14 @@ class PublishedFrames(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add `frame_inds`: the chosen frames of the file, one clip after the other."""
         fps, first, length = results["avg_fps"], results["start_index"], results["total_frames"]
-        # After a gap in the file, a frame is shown later than its number says.
+        # After a gap in the file, a frame is shown later than its number says, by this many frames.
         shift = results.get("clock_shift", 0)
         start = results.get("start_seconds", (first + shift) / fps)
         stop = results.get("stop_seconds", (first + shift + length) / fps)
         # LaViLa counts the frames of the file, and the other rules count official frames.
-        clock = fps if self.rule == "lavila" else annotation_rate(Path(results["filename"]).stem)
-        times = RULES[self.rule](start, stop, clock, self)
+        is_lavila = self.rule == "lavila"
+        rule_fps = fps if is_lavila else annotation_rate(Path(results["filename"]).stem)
+        times = RULES[self.rule](start, stop, rule_fps, self)
         numbers = np.rint(times * fps).astype(np.int64) - shift
         frames = numbers.clip(first, first + length - 1)
         results |= {

@@ -97,9 +97,11 @@ def clean(
         )
         for sentence in retimed:
             log.info(sentence)
-        _log_reasons(split, table[policy])
-        # The config's policy decides. The columns of both policies stay, to be counted below.
-        tables.append(table.assign(reason=table[policy], split=split))
+        # The columns `segment` and `video` have the reasons by each policy, and the config's
+        # decides. Both columns stay, to be counted by `salvage_table`.
+        reasons = table[policy]
+        _log_reasons(split, reasons)
+        tables.append(table.assign(reason=reasons, split=split))
     all_segments = pd.concat(tables)
     is_kept = all_segments["reason"] == ""
     kept = {split: all_segments[is_kept & (all_segments["split"] == split)] for split in segments}
@@ -119,13 +121,23 @@ def clean(
     log.info("\n".join(salvage_lines(kept_counts)))
     write_frame(kept_counts, salvage)
     write_frame(all_segments.loc[~is_kept, list(DROPPED_COLUMNS)], dropped)
-    # The screen shows this line.
-    totals = all_segments["split"].value_counts()
-    counts = "; ".join(
-        f"{split} {len(table)} kept, {totals.get(split, 0) - len(table)} dropped"
-        for split, table in kept.items()
-    )
-    log.info(f"{counts}{'' if is_kept.all() else f' ({dropped} has the reasons)'}")
+    _log_counts(kept, all_segments, dropped)
+
+
+def _log_counts(kept: Mapping[str, pd.DataFrame], segments: pd.DataFrame, dropped: str) -> None:
+    """Say how many segments of each split are kept. The screen shows this line.
+
+    Args:
+        kept: The kept segments by split.
+        segments: The segments of all splits, with the columns `split` and `reason`.
+        dropped: The path of the table with the reasons.
+    """
+    counts = []
+    for split, table in kept.items():
+        total = (segments["split"] == split).sum()
+        counts.append(f"{split} {len(table)} kept, {total - len(table)} dropped")
+    where = f" ({dropped} has the reasons)" if segments["reason"].any() else ""
+    log.info("; ".join(counts) + where)
 
 
 def _log_reasons(split: str, reasons: pd.Series) -> None:

@@ -255,13 +255,17 @@ def open_run(folder: Path, config: Config, code: Mapping[str, str]) -> Path:
     # A fingerprint that cannot be read is of another training, and stops no new one.
     with contextlib.suppress(EpicError, TypeError):
         if others and run / FINGERPRINT not in others:
-            theirs = read_json(others[-1])
-            keys = [key for key in content | theirs if content.get(key) != theirs.get(key)]
-            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-            differences = f"{', '.join(keys[:3])}{more}"
+            differences = _differences(content, read_json(others[-1]))
             log.info(f"a new training; {others[-1].parent} differs in {differences}")
     write_text(run / FINGERPRINT, text)
     return run
+
+
+def _differences(content: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """Name three keys, at most, in which two fingerprints differ, and count the others."""
+    keys = [key for key in {**content, **theirs} if content.get(key) != theirs.get(key)]
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return f"{', '.join(keys[:3])}{more}"
 
 
 # A fingerprint has the settings below these keys of the config.

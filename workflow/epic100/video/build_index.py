@@ -128,11 +128,7 @@ class PacketRecorder:
         offset = -1 if packet.pos is None else packet.pos
         if packet.pts is None or offset < 0 or not self._is_at(offset, data):
             raise FileError(f"its packets are not complete at their places; {make_mp4(COPY)}")
-        # If an edit list shows several parts of the track, each part begins with a key frame that
-        # is further up in the file, or hidden and not later than the frames before it.
-        is_earlier = packet.is_discard and packet.pts <= self._latest_pts
-        is_part = packet.is_keyframe and (offset < self._last_offset or is_earlier)
-        if is_part or begins_entry(packet):
+        if self._begins_part(packet, packet.pts, offset) or begins_entry(packet):
             raise FileError(f"it joins several films or parts; {make_mp4(ENCODE)}")
         self._last_offset = offset
         if not packet.is_discard:
@@ -140,7 +136,17 @@ class PacketRecorder:
         # Nothing comes before the first packet, so decoding can begin there whatever it is.
         is_key = packet.is_keyframe or not self._rows
         crc = zlib.crc32(data) if is_key else 0
-        self._rows.append((offset, packet.pts, len(data), crc, is_key, not packet.is_discard, -1))
+        is_shown, no_frame_yet = not packet.is_discard, -1
+        self._rows.append((offset, packet.pts, len(data), crc, is_key, is_shown, no_frame_yet))
+
+    def _begins_part(self, packet: av.Packet, pts: int, offset: int) -> bool:
+        """Whether another part of the track begins, as an edit list may show several.
+
+        Each part begins with a key frame that is further up in the file, or hidden and not later
+        than the frames before it.
+        """
+        is_back_in_time = packet.is_discard and pts <= self._latest_pts
+        return packet.is_keyframe and (offset < self._last_offset or is_back_in_time)
 
     def _is_at(self, offset: int, data: bytes) -> bool:
         """Whether the bytes of a packet are in the file at an offset.
