@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # The maximum number of characters of a message. A longer one is cut.
 LONGEST = 10_000
@@ -49,6 +49,12 @@ class EpicError(ValueError):
         class_prefix = f"\n{type(self).__module__}.{type(self).__qualname__}: "
         text = str(message).rpartition(class_prefix)[2].strip()
         super().__init__(printable(text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."))
+
+
+def some(names: Sequence[str], shown: int = 3) -> str:
+    """Write several names as a text with at most `shown` of them: `a, b, c and 4 more`."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 class DiskError(EpicError):

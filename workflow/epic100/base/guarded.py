@@ -220,7 +220,7 @@ def _newest_report(lines: bytearray) -> Report:
     """Read the last of some lines of JSON, `[frames, is_last, outcome, content]`.
 
     Raises:
-        FileError: It is no report. A video that the process has read may have made it write so.
+        FileError: It is no report. A damaged file that the process reads may cause that.
     """
     try:
         frames, is_last, outcome, content = json.loads(lines.splitlines()[-1])

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 
 from epic100.base.disk import digest
-from epic100.base.errors import EpicError
-from epic100.cli.input_videos import NOTE, OK, WRONG, Archive, Line, some
+from epic100.base.errors import EpicError, some
+from epic100.cli.input_videos import NOTE, OK, WRONG, Archive, Line
 from epic100.data.annotations import read_annotations
 from epic100.data.official_lists import CLASS_LISTS, LISTS, read_class_list, read_list
 from epic100.data.segment_list import NO_LABEL

@@ -13,6 +13,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
 
+from epic100.base.errors import some
 from epic100.base.shipped import ROOT, existing_path
 from epic100.settings.config import Settings
 from epic100.video.sheet import (
@@ -29,7 +30,7 @@ from epic100.video.sheet import (
 )
 
 WRONG, MISSING, NOTE, OK = "WRONG", "MISSING", "note", "ok"
-# Maximum number of files, ids or participants that a line names.
+# Maximum number of files or sizes that a line names.
 SHOWN = 3
 # Minimum bytes per second of a video file, even if it is a small copy of a still scene.
 MIN_BYTES_PER_SECOND = 100
@@ -47,12 +48,6 @@ class Line(NamedTuple):
     state: str
     topic: str
     words: str
-
-
-def some(names: list[str]) -> str:
-    """Write several names as a text with at most `SHOWN` of them: `a, b, c and 4 more`."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 @dataclass(frozen=True)

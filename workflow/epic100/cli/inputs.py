@@ -15,9 +15,9 @@ from functools import cached_property
 
 from epic100.base.atomic import write_text
 from epic100.base.disk import digest, read_json
-from epic100.base.errors import nearest_file
+from epic100.base.errors import nearest_file, some
 from epic100.base.shipped import ROOT, existing_path, own_version
-from epic100.cli.input_videos import MISSING, NOTE, OK, WRONG, Archive, Line, archive_lines, some
+from epic100.cli.input_videos import MISSING, NOTE, OK, WRONG, Archive, Line, archive_lines
 from epic100.data.downloads import Pinned, read_pins
 from epic100.data.official_lists import CLASS_LISTS, LISTS, find_lists
 from epic100.settings.config import Settings

@@ -15,14 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from epic100.base.disk import digest
-from epic100.base.errors import BrokenFile, EpicError
+from epic100.base.errors import BrokenFile, EpicError, some
 from epic100.base.untrusted_tensors import require_finite
 from epic100.cli.lab_checkpoint import Pair, read_checkpoint
 from epic100.model.published import Published, published
 
 COLOURS = 3
-# Maximum number of tensors that an error names.
-MAX_SHOWN = 3
 # Each line is a pattern in a published tensor's name and the text that replaces it in ours. AVION
 # has two sets of names for a block: the names of torch, and the names of the package flash_attn.
 TRANSFORMER_NAMES = (
@@ -198,9 +196,8 @@ def require_same_tensors(
         elif state[key].shape != expected[key].shape:
             defects.append(f"{key} is {list(state[key].shape)}, not {list(expected[key].shape)}")
     if defects:
-        more = f" and {len(defects) - MAX_SHOWN} more" if len(defects) > MAX_SHOWN else ""
         raise EpicError(
-            f"{path}: not the network of {name}: {', '.join(defects[:MAX_SHOWN])}{more}; expected "
+            f"{path}: not the network of {name}: {some(defects)}; expected "
             f"the file of {model.title}, {model.url}"
         )
     require_finite(path, state)

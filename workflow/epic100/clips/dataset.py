@@ -170,7 +170,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         """
         for step in self._openers():
             folder = self.index_dir or step.index_dir
-            step.index_dir, step.listed = folder, self._listed
+            step.index_dir = folder
+            step.listed = self._listed
             if folder is None:
                 continue
             # One file holds the indexes of a participant, so one path per folder is enough.

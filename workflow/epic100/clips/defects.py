@@ -9,6 +9,7 @@ from types import FrameType
 
 import torch
 
+from epic100.base.errors import some
 from epic100.video.reader import FrameError
 
 log = logging.getLogger(__name__)
@@ -55,10 +56,9 @@ class BrokenClips:
         log.info(f"broken clip {count} of {drawn} drawn: {error}")
         if not self.max_share or count > max(FEW, self.max_share * drawn):
             names = list(map(name_of, self.by_segment.nonzero().flatten().tolist()))
-            others = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             raise FrameError(
                 f"{count} of {drawn} clips do not decode, more than a share of "
-                f"{self.max_share:g}: {', '.join(names[:SHOWN])}{others}; were videos replaced or "
+                f"{self.max_share:g}: {some(names, SHOWN)}; were videos replaced or "
                 f"is the disk failing? Scan them again. The last one: {error}"
             ) from error
 

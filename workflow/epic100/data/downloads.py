@@ -14,7 +14,7 @@ from pathlib import Path
 
 from epic100.base.atomic import write_text
 from epic100.base.disk import Checksum, digest
-from epic100.base.errors import URL_WORDS, EpicError, is_url
+from epic100.base.errors import URL_WORDS, EpicError, is_url, some
 from epic100.base.text_table import read_table
 from epic100.data.fetch import fetch
 from epic100.data.official_lists import CLASS_LISTS, DATA_SET, LISTS
@@ -205,10 +205,9 @@ def write_videos_ok(
     counts_text = ", ".join(f"{count} {state}" for state, count in counts.items())
     summary = f"{len(videos)} videos: {counts_text}"
     if bad_videos:
-        others = f" and {len(bad_videos) - NAMED} more" if len(bad_videos) > NAMED else ""
         raise EpicError(
             f"{out}: not written: {len(bad_videos)} of {len(videos)} videos are not what the sheet "
-            f"says: {', '.join(bad_videos[:NAMED])}{others}; all are in "
+            f"says: {some(bad_videos, NAMED)}; all are in "
             f"{Path(tables[0]).parent}/*.tsv; with `videos: download: true` what is missing is "
             "fetched, and a wrong file once it is removed"
         )

@@ -33,7 +33,7 @@ from torch import nn
 
 from epic100.base.atomic import copy_file, write_text, writing
 from epic100.base.disk import read_json
-from epic100.base.errors import EpicError
+from epic100.base.errors import EpicError, some
 from epic100.base.machine import processor_name
 from epic100.base.own_modules import code_digests, use_modules
 from epic100.base.processes import Placement, choose_device, look_for_gpus, run_processes, unusable
@@ -255,17 +255,11 @@ def open_run(folder: Path, config: Config, code: Mapping[str, str]) -> Path:
     # A fingerprint that cannot be read is of another training, and stops no new one.
     with contextlib.suppress(EpicError, TypeError):
         if others and run / FINGERPRINT not in others:
-            differences = _differences(content, read_json(others[-1]))
-            log.info(f"a new training; {others[-1].parent} differs in {differences}")
+            theirs = read_json(others[-1])
+            keys = [key for key in content | theirs if content.get(key) != theirs.get(key)]
+            log.info(f"a new training; {others[-1].parent} differs in {some(keys)}")
     write_text(run / FINGERPRINT, text)
     return run
-
-
-def _differences(content: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """Name three keys, at most, in which two fingerprints differ, and count the others."""
-    keys = [key for key in {**content, **theirs} if content.get(key) != theirs.get(key)]
-    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-    return f"{', '.join(keys[:3])}{more}"
 
 
 # A fingerprint has the settings below these keys of the config.

@@ -136,7 +136,8 @@ class PacketRecorder:
         # Nothing comes before the first packet, so decoding can begin there whatever it is.
         is_key = packet.is_keyframe or not self._rows
         crc = zlib.crc32(data) if is_key else 0
-        is_shown, no_frame_yet = not packet.is_discard, -1
+        is_shown = not packet.is_discard
+        no_frame_yet = -1
         self._rows.append((offset, packet.pts, len(data), crc, is_key, is_shown, no_frame_yet))
 
     def _begins_part(self, packet: av.Packet, pts: int, offset: int) -> bool:
