@@ -14,9 +14,6 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -121,47 +118,14 @@ def same_threads():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def forked_reads(request):
-    """Read tensor files in forks of this process, which have torch already.
-
-    A process of a guarded call imports torch for 1.3 s of CPU, and tests read 300 such files, and
-    as many that are changed at random. The tests of the guard itself, of tensor files and of
-    attacks have processes as in use. A fork is safe although torch is imported: with one thread it
-    has started no others.
-    """
-    if request.path.parent.name in ("attacks", "base") and request.path.stem != "test_fuzzing":
+def guarded_calls(request):
+    """Read tensor files in forks, which takes less time. The tests of the guard do as in use."""
+    if request.path.parent.name == "base":
         yield
         return
-    from epic100.base import guarded
+    from support.forked_reads import forked_reads
 
-    started = guarded._started
-
-    def started_by_fork(order, far_end, memory_mib):
-        # A limit on the address space is for a process that has imported less.
-        if memory_mib:
-            return started(order, far_end, memory_mib)
-        caller = os.getpid()
-
-        def serve():
-            sys.stdin = os.fdopen(0)
-            sys.argv = ["", str(far_end), str(caller), "0"]
-            guarded._in_a_call = True
-            guarded.serve()
-
-        with open(far_end, "wb"), tempfile.TemporaryFile() as file:
-            file.write(pickle.dumps(order))
-            file.seek(0)
-            # `serve` ends the process, so that the command is never called.
-            return subprocess.Popen(
-                ["false"],
-                stdin=file,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                preexec_fn=serve,
-            )
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(guarded, "_started", started_by_fork)
+    with forked_reads():
         yield
 
 
