@@ -56,10 +56,12 @@ THOROUGH_FILES = {
 }
 
 # `nohup` and scripts start what runs in the background with these signals ignored, and each program
-# would inherit that. A handler, even one that does nothing, is reset to the default there.
-for number in (signal.SIGINT, signal.SIGHUP):
+# would inherit that. A handler, even one that does nothing, is reset to the default there. A fork
+# keeps it, so that of Ctrl-C is Python's own.
+HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: lambda *_: None}
+for number, handler in HANDLERS.items():
     if signal.getsignal(number) is signal.SIG_IGN:
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, handler)
 
 
 class ByFile(LoadFileScheduling):

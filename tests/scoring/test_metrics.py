@@ -148,6 +148,8 @@ def test_mean_class_accuracy_weighs_classes_equally():
         pytest.param([1.0, 1.0], [1, 1], 0, id="no gap"),
         # The bin has a mean confidence of 96 %, and 50 % are right.
         pytest.param([0.95, 0.97], [1, 0], 96 - 50, id="one bin"),
+        # The first bin ends at 1/15.
+        pytest.param([0.05, 0.1], [1, 0], (95 + 10) / 2, id="first two bins"),
     ],
 )
 def test_calibration_error_is_the_weighted_mean_gap(confidence, right, error):
