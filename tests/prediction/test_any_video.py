@@ -214,6 +214,13 @@ def cut_file(folder):
     return path
 
 
+def zero_file(folder):
+    """Write a video whose coded frames are zeros."""
+    path = encode(folder / "zeros.MP4", 60)
+    zero_block(path, 0, size=path.stat().st_size)
+    return path
+
+
 def text_file(folder):
     """Write a text under the name of a video."""
     (folder / "text.mp4").write_text("not a film")
@@ -232,6 +239,7 @@ def text_file(folder):
             "one.MP4: 1 frame in it; expected a video",
         ),
         (cut_file, "cut.MP4: cannot open: truncated: .* cut or only half copied, copy it again"),
+        (zero_file, "zeros.MP4: no frame decodes .*; expected a video that can be decoded"),
         (text_file, "text.mp4: cannot open: not a video file; expected MP4"),
         (lambda folder: folder, "is a folder; expected a video file; name its files"),
         (lambda folder: folder / "gone.mp4", "gone.mp4: no such file; expected a video"),
@@ -252,6 +260,7 @@ def text_file(folder):
         "sound alone",
         "one frame",
         "cut file",
+        "zeros",
         "text",
         "folder",
         "no such file",
