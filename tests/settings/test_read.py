@@ -290,6 +290,14 @@ def test_a_training_requests_the_gpus_of_all_nodes(device, gpus):
     assert TrainSettings(nodes=2, gpus=4, device=device).gpus_to_ask == gpus
 
 
+@pytest.mark.parametrize(
+    "nodes, resources",
+    [(1, {}), (2, {"mpi": "yes", "nodes": 2, "tasks": 2, "tasks_per_gpu": 0})],
+)
+def test_several_nodes_have_a_task_each(nodes, resources):
+    assert TrainSettings(nodes=nodes).resources_of_nodes == resources
+
+
 def test_each_combination_of_a_sweep_is_a_run():
     base = {"epochs": 7, "options": {"model.x": 1}}
     sweep = {"train": {"seed": [0, 1], "options": {LR: [0.1, "1e-05", 0.5]}}}

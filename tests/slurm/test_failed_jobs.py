@@ -137,6 +137,8 @@ def test_submissions_wait_for_queue_munge_and_nodes(rig, archive):
         with Call(rig, archive, SCAN, "results/scan/P02.tsv", env=shorter) as call:
             call.until(f"{waits}AssocMaxSubmitJobLimit")
             call.until("0 of 2 jobs done, 1 pending, 1 submitted, ")
+            (log,) = archive.glob(".snakemake/log/*.log")
+            assert "Slurm: 0 running, 1 pending" in log.read_text()
             call.until(": its nodes are down, reserved or closed now)")
             rig.end("munged")
             call.until("Protocol authentication error")
