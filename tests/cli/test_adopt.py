@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import torch
+import yaml
 from mmaction.registry import MODELS
 
 from epic100.base.disk import digest
@@ -197,6 +198,28 @@ def test_another_model_s_file_is_known_by_md5(tmp_path, monkeypatch):
     monkeypatch.setattr(published_tensors, "published", lambda: published() | {"avion_l": other})
     with pytest.raises(EpicError, match="is the file of avion_l, by its md5 .*file of avion_b"):
         adopted("avion_b", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, words, said, keys",
+    [
+        ("tsn_r50", (), "epic100 test", {"state_dict", "pairs"}),
+        ("lavila_b", ("--encoder", "--frames", "4"), "tensors of the encoder", {"state_dict"}),
+    ],
+    ids=["model", "encoder"],
+)
+def test_the_command_writes_a_model_or_encoder(
+    name, words, said, keys, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("epic100.cli.adopt.published", lambda: {name: small(name)})
+    checkpoint(name, "theirs.pt")
+    csvs = {split: str(path) for split, path in official_csvs(tmp_path).items()}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"annotations": csvs}))
+    call = ["adopt", name, "theirs.pt", "--out", "ours.pth", "--configfile", "own.yaml", *words]
+    assert main(call) == 0
+    assert said in capsys.readouterr().out
+    assert keys <= torch.load("ours.pth", weights_only=True).keys()
 
 
 def test_the_command_lists_the_published_models(capsys):
