@@ -84,6 +84,18 @@ def test_a_training_is_tried_with_typed_keys(screen, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "profile, environment",
+    [("default", {}), ("vsc", {"CUDA_VISIBLE_DEVICES": ""})],
+)
+def test_a_cluster_s_training_is_tried_without_gpus(profile, environment, monkeypatch):
+    configure(Path(), train={"config": "config/x3d_demo.py", "from_scratch": True})
+    requests = []
+    monkeypatch.setattr(start, "_answer", lambda request: requests.append(request) or "passed")
+    assert main([*CALL, "--profile", f"profiles/{profile}"]) == 0
+    assert requests[0]["environment"] == environment
+
+
+@pytest.mark.parametrize(
     "config, exit_code, text",
     [
         pytest.param("minikitchen: {}", 0, "Trial: the", id="made by the demo"),

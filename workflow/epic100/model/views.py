@@ -48,16 +48,6 @@ class Sampling:
         file_frames_per_frame = fps / self.fps if self.fps else 1
         return max(1, round(self.frames * self.interval * file_frames_per_frame))
 
-    @property
-    def description(self) -> str:
-        """The sampling in words: `16 frames, 4 apart at 30 frames a second`."""
-        if self.sampling_type == "other":
-            return "frames as the model's own step takes them"
-        if self.sampling_type != "dense":
-            return f"{self.frames} frames over the complete segment"
-        rate = f"at {self.fps:g} frames a second" if self.fps else "at the file's rate"
-        return f"{self.frames} frames, {self.interval} apart {rate}"
-
 
 def sampling_of(pipeline: Pipeline) -> Sampling:
     """Describe how a pipeline takes frames from a segment, by its first sampling step."""
