@@ -1,11 +1,14 @@
 """Videos of phones and cameras: other codecs and containers than EPIC's."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from epic100.scan.nal import Bits, SetRecord, escaped
 from epic100.video import ffmpeg
 from support.damage import harmed, marked, overwrite, packets_of
+from support.packets import in_decoder_order, rewrite
 from support.scanned import inspect
 from support.tricky_videos import PYRAMID, encode
 
@@ -18,7 +21,7 @@ pytestmark = pytest.mark.slow
         pytest.param({}, id="plain"),
         pytest.param(PYRAMID, id="B-pyramid"),
         pytest.param({"slices": 3, "bframes": 0}, id="three slices per frame"),
-        pytest.param({"cqm": "jvt"}, id="scaling lists"),
+        pytest.param({"cqm": "jvt"}, id="scaling lists of pictures"),
     ],
 )
 def test_h264_of_other_encoders_is_judged_in_full(options, tmp_path):
@@ -33,6 +36,34 @@ def test_h264_of_other_encoders_is_judged_in_full(options, tmp_path):
     overwrite(path, start, bytes(byte ^ 0x55 for byte in data[start : start + 8]))
     row, _ = inspect(path, "v")
     assert row.status == "damaged"
+
+
+# Scaling lists of 16 everywhere, which is also the value without lists (clause 7.3.2.1.1 of H.264).
+# A list begins with `1`, then each scale is coded as the difference from the one before, at first
+# from 8: +8 is `000010000`, 0 is `1`, and -16 (which ends a list) is `00000100001`.
+LIST_4X4, LIST_8X8 = ("1000010000" + (scales - 1) * "1" for scales in (16, 64))
+SHORT_LIST = "1000010000" + "00000100001"
+# A list that is left out (`0`) is the one before.
+LISTS = 2 * (LIST_4X4 + "00") + LIST_8X8 + SHORT_LIST
+
+
+def with_scaling_lists(header):
+    """Put the lists into the sequence parameter set of a header, where it says `0` for none."""
+    record = SetRecord.of(header)
+    bits = Bits(record.sps[0], at=32)  # The profile and the level end here.
+    for _ in range(4):  # The number of the set, the format of colours, and two depths.
+        bits.ue()
+    assert bits.u(2) == 0
+    changed = bits.digits[: bits.at - 1] + "1" + LISTS + bits.digits[bits.at :]
+    return replace(record, sps=[escaped(changed.rstrip("0"))]).packed()
+
+
+def test_scaling_lists_of_a_stream_change_no_verdict(tmp_path):
+    plain = encode(tmp_path / "plain.MP4", 60)
+    listed = rewrite(plain, out=tmp_path / "v.MP4", header=with_scaling_lists)
+    assert (in_decoder_order(listed) == in_decoder_order(plain)).all()
+    row, _ = inspect(listed, "v")
+    assert (row.status, row.damaged, row.judged) == ("ok", [], "full")
 
 
 # HEVC and VP9 have a slice or frame header in these bytes of a packet, behind its length and type.

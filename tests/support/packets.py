@@ -76,13 +76,20 @@ def write_film(
 Change = Callable[[list[CodedFrame]], list[CodedFrame]]
 
 
-def rewrite(path: Path, change: Change = list, out: Path | None = None, **options: str) -> Path:
+def rewrite(
+    path: Path,
+    change: Change = list,
+    out: Path | None = None,
+    header: Callable[[bytes], bytes] = bytes,
+    **options: str,
+) -> Path:
     """Change the packets of a file, and write them over the file or to `out`.
 
     Args:
         path: The file.
         change: Makes the new packets from the packets of the file.
         out: The new file, whose suffix chooses the container.
+        header: Makes the new header of the codec from that of the file.
         **options: Options of the muxer.
     """
     out = out or path
@@ -98,6 +105,7 @@ def rewrite(path: Path, change: Change = list, out: Path | None = None, **option
             # The stream is copied as it is, since a decoder (dav1d of AV1) need not have an encoder
             # of the same name.
             copy = target.add_stream_from_template(stream, opaque=True)
+            copy.codec_context.extradata = header(stream.codec_context.extradata or b"")
             for made in change(packets):
                 packet = av.Packet(made.data)
                 packet.pts, packet.dts, packet.is_keyframe = made.pts, made.dts, made.is_key
