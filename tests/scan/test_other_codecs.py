@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from epic100.scan.nal import Bits, SetRecord, escaped
+from epic100.scan.nal import Bits, SetRecord, escaped, parse_sps
 from epic100.video import ffmpeg
 from support.damage import harmed, marked, overwrite, packets_of
 from support.packets import in_decoder_order, rewrite
@@ -55,7 +55,10 @@ def with_scaling_lists(header):
         bits.ue()
     assert bits.u(2) == 0
     changed = bits.digits[: bits.at - 1] + "1" + LISTS + bits.digits[bits.at :]
-    return replace(record, sps=[escaped(changed.rstrip("0"))]).packed()
+    listed = escaped(changed.rstrip("0"))
+    fields = parse_sps(record.sps[0])
+    assert replace(parse_sps(listed), height_at=fields.height_at) == fields
+    return replace(record, sps=[listed]).packed()
 
 
 def test_scaling_lists_of_a_stream_change_no_verdict(tmp_path):
