@@ -44,7 +44,7 @@ def test_h264_of_other_encoders_is_judged_in_full(options, tmp_path):
 LIST_4X4, LIST_8X8 = ("1000010000" + (scales - 1) * "1" for scales in (16, 64))
 SHORT_LIST = "1000010000" + "00000100001"
 # A list that is left out (`0`) is the one before.
-LISTS = 2 * (LIST_4X4 + "00") + LIST_8X8 + SHORT_LIST
+LISTS = SHORT_LIST + "00" + LIST_4X4 + "00" + 2 * LIST_8X8
 
 
 def with_scaling_lists(header):
