@@ -207,6 +207,16 @@ def test_the_salvage_table_counts_by_participant():
     ]
 
 
+@pytest.mark.parametrize(
+    "participants, last", [(6, []), (8, ["... and 2 participants more, in dropped.tsv"])]
+)
+def test_the_log_names_six_absent_participants(participants, last):
+    rows = [(f"P0{i}/P0{i}_01.MP4", *["video missing"] * 2) for i in range(participants)]
+    lines = salvage_lines(salvage_table(pd.DataFrame(rows, columns=["path", "segment", "video"])))
+    named = [f"P0{i}: 1 of 1 segments left out: video missing" for i in range(6)]
+    assert lines[:-1] == named + last
+
+
 # Older dropped.tsv files hold these sentences, so they must not change.
 SENTENCES = [
     (

@@ -121,6 +121,8 @@ def test_attentive_pooling_tells_the_order_of_tokens(blocks):
     tokens = torch.randn(2, 7, 48, generator=torch.Generator().manual_seed(0))
     (forward, _), (backward, _) = pooling(tokens), pooling(tokens.flip(1))
     assert forward.shape == (2, 48) and not torch.allclose(forward, backward, atol=1e-6)
+    # A clip's features do not depend on other clips of the batch.
+    torch.testing.assert_close(pooling(tokens[1:])[0], forward[1:])
 
 
 def test_without_transformers_the_extra_is_named(folders, monkeypatch):
