@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import signal
 from dataclasses import replace
 from itertools import pairwise
 
@@ -335,3 +336,12 @@ def test_a_wrong_call_is_one_line(model, call, tmp_path, capsys, words, message)
     printed = capsys.readouterr()
     assert printed.err.splitlines()[-1].startswith(f"error: {message}")
     assert message not in printed.out
+
+
+def test_ctrl_c_says_how_to_go_on(model, undamaged, call, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "epic100.prediction.whole_videos._scanned",
+        lambda *_: signal.raise_signal(signal.SIGINT),
+    )
+    assert call(model, undamaged["b_frames"]) == 130
+    assert "stopped by Ctrl-C; the same command goes on" in capsys.readouterr().out

@@ -155,6 +155,11 @@ def test_segments_of_unseen_pairs_have_own_metrics(tmp_path):
             r"val\.pt: not readable as predictions",
             id="no predictions",
         ),
+        pytest.param(
+            lambda val: val.segments.write_text(2 * val.segments.read_text()),
+            r"val\.txt: has the narration_id '\w+' more than once",
+            id="each segment twice",
+        ),
     ],
 )
 def test_wrong_input_leaves_no_metrics(tmp_path, spoil, words):

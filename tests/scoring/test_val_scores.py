@@ -114,6 +114,9 @@ def test_avion_s_dump_has_its_own_accuracy(avion_dump, capsys):
     correct = avion_dump["probs"].argmax(axis=1) == avion_dump["targets"]
     assert found["action_head_accuracy_at_1"] == 100 * correct.mean() >= 50
     assert found["overall_action_accuracy_at_1"] >= 50
+    assert score("avion.pkl") == 0
+    last = f"own scores of actions, top-1: {100 * correct.mean():.2f}\n"
+    assert capsys.readouterr().out.endswith(last)
 
 
 def test_avion_s_dump_needs_val_s_targets(folder, avion_dump, capsys):

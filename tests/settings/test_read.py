@@ -17,6 +17,7 @@ from epic100.settings.config import (
     read_settings,
     runs_to_compare,
 )
+from epic100.settings.data import ScanLimits
 from epic100.settings.section import key
 from epic100.settings.training import TrainSettings
 from tools import settings_pages
@@ -283,6 +284,10 @@ def test_a_later_version_s_key_is_not_stored():
 @pytest.mark.parametrize("run, folder", [(None, "results"), ("lr.3-b", "results/runs/lr.3-b")])
 def test_a_named_run_has_its_own_folder(run, folder):
     assert read_settings({"run": run}).home == folder
+
+
+def test_a_longer_video_may_be_scanned_longer():
+    assert ScanLimits(min_seconds=300).total(seconds=100) == 500
 
 
 @pytest.mark.parametrize("device, gpus", [("auto", 8), ("cpu", 0)])

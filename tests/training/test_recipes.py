@@ -187,6 +187,14 @@ def test_without_rules_everything_unfrozen_decays():
     assert grouped == {p for key, p in parameters.items() if key.startswith("backbone.")}
 
 
-def test_a_constructor_s_rule_is_one_line():
-    with pytest.raises(EpicError, match="has norm_decay_mult, which is none of decay_from, no_dec"):
-        optimizer_groups("x3d_m", rules={"norm_decay_mult": 0.0})
+@pytest.mark.parametrize(
+    "rules, words",
+    [
+        ({"norm_decay_mult": 0.0}, "has norm_decay_mult, which is none of decay_from, no_dec"),
+        ({"layer_decay": 0.9}, "layer_decay` is 0.9, but no parameter of the backbone is in a bl"),
+    ],
+    ids=["rule of MMEngine", "layers of a CNN"],
+)
+def test_a_rule_that_cannot_apply_is_one_line(rules, words):
+    with pytest.raises(EpicError, match=words):
+        optimizer_groups("x3d_m", rules=rules)
