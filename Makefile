@@ -24,7 +24,7 @@ help: ## List the targets
 demo: $(INSTALLED) ## Make the mini kitchen, train on it, write demo/results/submission.pt
 	$(BIN)/snakemake all --directory demo --configfile config/demo.yaml --logger epic100
 
-test: $(DEV) ## Linters, and the tests of what a change can break: eight minutes
+test: $(DEV) ## Linters, and the tests of what a change can break: six minutes
 	$(BIN)/python tests/tools/side_by_side.py lint tests $(PARALLEL)
 
 test-slow: $(DEV) ## Every kind of a fault, Slurm, attacks, all models

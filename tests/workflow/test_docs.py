@@ -8,6 +8,7 @@ from contextlib import chdir
 from pathlib import Path
 from textwrap import dedent
 
+import griffe
 import pytest
 import torch
 from pydantic import ValidationError
@@ -47,6 +48,21 @@ def test_links_lead_to_files(page):
 def test_pages_that_the_code_names_are_there():
     found = call("git", "grep", "-hoE", r"docs/[a-z/_-]+\.md").stdout.split()
     assert sorted({page for page in found if not (ROOT / page).exists()}) == []
+
+
+def docstrings(part: griffe.Object):
+    """Yield the docstrings of a package, and of all that is in it."""
+    if part.docstring:
+        yield part.docstring
+    for member in part.members.values():
+        if not member.is_alias:
+            yield from docstrings(member)
+
+
+def test_the_docs_site_can_read_each_docstring(caplog):
+    package = griffe.load("epic100", search_paths=[ROOT / "workflow"], docstring_parser="google")
+    read = [docstring.parsed for docstring in docstrings(package)]
+    assert len(read) > 1000 and caplog.messages == []
 
 
 def unknown_options(words: list[str]) -> list[str]:

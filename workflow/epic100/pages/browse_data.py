@@ -188,8 +188,8 @@ def gather(
         - `verbs`, `nouns`: names by class id.
         - `tail_verbs`, `tail_nouns`, `unseen`: the official lists.
         - `segments`: columns over all splits, in the order of the CSVs. Times are in seconds from
-          the video's first frame. `split`, `video` and `reason` are places in `splits`, `videos`
-          and `reasons` (-1: kept). The class -1 is unknown.
+            the video's first frame. `split`, `video` and `reason` are places in `splits`, `videos`
+            and `reasons` (-1: kept). The class -1 is unknown.
         - `runs`, of each run:
             - `name`.
             - `official`: top-1 action over all of val in percent, as in metrics.json.
@@ -200,7 +200,7 @@ def gather(
             - `right`, `near`: 1 where the true action is the official top-1; in the top-5.
             - `timelines`: for each video rows [start, stop, verb, noun, probability], or null.
         - `videos`: columns. `damaged` has [start, stop] in seconds, and `file` the address of the
-          whole video, or null.
+            whole video, or null.
         - `pages`: the addresses of other pages, by what they show.
 
     Raises:
