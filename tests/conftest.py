@@ -121,7 +121,7 @@ def same_threads():
 
 @pytest.fixture(scope="module", autouse=True)
 def guarded_calls(request):
-    """Read tensor files in forks, which takes less time. The tests of the guard do as in use."""
+    """Make guarded calls in forks, which takes less time; tests/base has processes as in use."""
     if request.path.parent.name == "base":
         yield
         return

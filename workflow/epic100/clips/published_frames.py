@@ -59,7 +59,7 @@ class PublishedFrames(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add `frame_inds`: the chosen frames of the file, one clip after the other."""
         fps, first, length = results["avg_fps"], results["start_index"], results["total_frames"]
-        # After a gap in the file, a frame is shown later than its number says, by this many frames.
+        # After a gap in the file, a frame is shown later than its number says: `shift` in frames.
         shift = results.get("clock_shift", 0)
         start = results.get("start_seconds", (first + shift) / fps)
         stop = results.get("stop_seconds", (first + shift + length) / fps)
